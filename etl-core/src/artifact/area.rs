@@ -1,0 +1,190 @@
+//! Where artifacts are, over `object_store`: no trait of our own.
+
+use std::path::{Path as FsPath, PathBuf};
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+
+use crate::model::{ArtifactName, AttemptKey};
+
+/// The root of a deployment's artifacts.
+#[derive(Debug, Clone)]
+pub struct ArtifactStorage {
+    store: Arc<dyn ObjectStore>,
+    root: Path,
+    /// What URIs begin with, without a slash at the end.
+    base_uri: Arc<str>,
+    folder: Option<Arc<FsPath>>,
+}
+
+/// A storage URL that can't be used.
+#[derive(Debug, thiserror::Error)]
+#[error("storage folder {folder}: {message}")]
+pub struct BadStorageUrl {
+    folder: String,
+    message: &'static str,
+    #[source]
+    source: Option<crate::model::BoxError>,
+}
+
+impl ArtifactStorage {
+    /// Artifacts below a folder of this machine; it is made if it is missing.
+    ///
+    /// # Errors
+    /// If the folder can't be made or resolved.
+    pub fn folder(folder: impl AsRef<FsPath>) -> Result<Self, BadStorageUrl> {
+        let folder = folder.as_ref();
+        let fail = |message, source| BadStorageUrl {
+            folder: folder.display().to_string(),
+            message,
+            source,
+        };
+        std::fs::create_dir_all(folder).map_err(|e| fail("it can't be made", Some(e.into())))?;
+        let absolute = folder
+            .canonicalize()
+            .map_err(|e| fail("it can't be resolved", Some(e.into())))?;
+        let text = absolute
+            .to_str()
+            .ok_or_else(|| fail("its path is not UTF-8", None))?;
+        let base_uri = format!("file://{}", text.trim_end_matches('/')).into();
+        let store = LocalFileSystem::new_with_prefix(&absolute)
+            .map_err(|e| fail("it can't be used", Some(e.into())))?;
+        Ok(Self {
+            store: Arc::new(store.with_automatic_cleanup(true)),
+            root: Path::default(),
+            base_uri,
+            folder: Some(absolute.into()),
+        })
+    }
+
+    /// Artifacts in this process's memory.
+    pub fn memory() -> Self {
+        Self {
+            store: Arc::new(InMemory::new()),
+            root: Path::default(),
+            base_uri: "memory://".into(),
+            folder: None,
+        }
+    }
+
+    /// Artifacts in any object store, below `root`. `base_uri` is what their URIs begin with.
+    pub fn object_store(
+        store: Arc<dyn ObjectStore>,
+        root: Path,
+        base_uri: impl Into<Arc<str>>,
+    ) -> Self {
+        Self {
+            store,
+            root,
+            base_uri: base_uri.into(),
+            folder: None,
+        }
+    }
+
+    /// The area of one attempt.
+    pub fn area(&self, key: &AttemptKey) -> ArtifactArea {
+        let item = key
+            .step
+            .item
+            .map(|item| format!(".{item}"))
+            .unwrap_or_default();
+        let below = format!("jobs/{}/{}{item}/{}", key.job, key.step.step, key.attempt);
+        ArtifactArea {
+            storage: self.clone(),
+            below: below.into(),
+        }
+    }
+
+    /// The object store that all of it is in.
+    pub fn store(&self) -> &Arc<dyn ObjectStore> {
+        &self.store
+    }
+
+    /// Where an artifact's URI points in [`store`](Self::store); `None` if it is not of this storage.
+    pub fn locate(&self, uri: &str) -> Option<Path> {
+        let below = uri.strip_prefix(&*self.base_uri)?.strip_prefix('/')?;
+        let relative = Path::parse(below).ok()?;
+        Some(self.root.parts().chain(relative.parts()).collect())
+    }
+}
+
+/// Where one attempt's artifacts go: a prefix that no other attempt writes to.
+#[derive(Debug, Clone)]
+pub struct ArtifactArea {
+    storage: ArtifactStorage,
+    below: Arc<str>,
+}
+
+impl ArtifactArea {
+    /// The storage that it is part of.
+    pub fn storage(&self) -> &ArtifactStorage {
+        &self.storage
+    }
+
+    /// The URI under which others find the artifact.
+    pub fn uri(&self, name: &ArtifactName) -> String {
+        format!("{}/{}/{name}", self.storage.base_uri, self.below)
+    }
+
+    /// Where the artifact goes in the storage's object store.
+    pub fn location(&self, name: &ArtifactName) -> Path {
+        let below = Path::from(&*self.below);
+        self.storage
+            .root
+            .parts()
+            .chain(below.parts())
+            .chain(Path::from(name.as_str()).parts())
+            .collect()
+    }
+
+    /// The artifact's path on this machine, where the storage is a folder of it.
+    pub fn local_path(&self, name: &ArtifactName) -> Option<PathBuf> {
+        self.storage
+            .folder
+            .as_ref()
+            .map(|folder| folder.join(&*self.below).join(name.as_str()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{JobId, StepKey};
+
+    fn key(attempt: u32) -> AttemptKey {
+        AttemptKey {
+            job: JobId(uuid::Uuid::nil()),
+            step: StepKey::item(3, 7),
+            attempt,
+        }
+    }
+
+    #[test]
+    fn attempts_never_share_a_prefix_and_uris_lead_back() {
+        let storage = ArtifactStorage::memory();
+        let name = ArtifactName::new("out/part-0.parquet").unwrap();
+        let (first, second) = (storage.area(&key(1)), storage.area(&key(2)));
+        assert_ne!(first.uri(&name), second.uri(&name));
+        assert_eq!(
+            storage.locate(&first.uri(&name)),
+            Some(first.location(&name))
+        );
+        assert_eq!(storage.locate("file:///etc/passwd"), None);
+    }
+
+    #[test]
+    fn a_folder_storage_knows_its_paths() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = ArtifactStorage::folder(folder.path().join("data")).unwrap();
+        let name = ArtifactName::new("raw.csv").unwrap();
+        let path = storage.area(&key(1)).local_path(&name).unwrap();
+        assert!(path.ends_with("jobs/00000000-0000-0000-0000-000000000000/3.7/1/raw.csv"));
+        assert_eq!(
+            storage.area(&key(1)).uri(&name),
+            format!("file://{}", path.display())
+        );
+    }
+}

@@ -1,0 +1,20 @@
+//! The contracts between the engine and everything that can be exchanged: connectors, stores, queues, executors, event
+//! buses. Traits, their data and their errors; no implementation, and no cleverness that an implementation would inherit.
+
+mod clock;
+mod connector;
+mod context;
+mod credentials;
+mod events;
+mod executor;
+mod queue;
+pub mod store;
+
+pub use clock::Clock;
+pub use connector::{Connector, ConnectorInfo, DynConnector, NoCredential};
+pub use context::{ContextParts, Progress, StepContext};
+pub use credentials::{CredentialError, Credentials, NoCredentials};
+pub use events::{EventBus, EventError, Received, Subscription};
+pub use executor::{Cleared, Executor, ExecutorError, ExecutorErrorKind, Run};
+pub use queue::{Delivery, Queue, QueueError, QueueErrorKind};
+pub use store::{Store, StoreError, StoreErrorKind};

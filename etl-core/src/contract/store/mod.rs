@@ -1,0 +1,19 @@
+//! The store contract, split by who asks and not by table.
+
+mod catalog;
+mod error;
+mod jobs;
+mod journal;
+
+pub use catalog::{Catalog, PipelineFilter, PutPipeline, StoredPipeline};
+pub use error::{Result, StoreError, StoreErrorKind};
+pub use jobs::{ClaimRequest, Claimed, JobStore, LeaseState, ReapRequest, Submitted};
+pub use journal::Journal;
+
+/// What a deployment must not forget. Implemented for whatever has all the roles; never by hand.
+///
+/// # Contract
+/// Between the runtime and a database. Conformance: `etl_core::store_conformance!`; the in-memory store is the reference.
+pub trait Store: JobStore + Catalog + Journal {}
+
+impl<T: JobStore + Catalog + Journal + ?Sized> Store for T {}

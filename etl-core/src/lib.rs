@@ -1,0 +1,6 @@
+//! Pipelines, the engine that runs them, and the contracts that backends implement.
+
+pub mod artifact;
+pub mod contract;
+pub mod model;
+pub mod registry;

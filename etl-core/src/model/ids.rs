@@ -1,0 +1,90 @@
+//! Identities: newtypes, so that a job's id can't be passed where a worker's is meant.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                text.parse().map(Self)
+            }
+        }
+
+        impl From<Uuid> for $name {
+            fn from(id: Uuid) -> Self {
+                Self(id)
+            }
+        }
+    };
+}
+
+uuid_id! {
+    /// One execution of a pipeline. A UUIDv7 (RFC 9562): ids made later sort later.
+    JobId
+}
+uuid_id! {
+    /// A stored pipeline, the same over all its versions.
+    PipelineId
+}
+uuid_id! {
+    /// One start of a worker process. A new one at each start, so that a restarted host is never taken for its past self.
+    WorkerId
+}
+
+/// The number of a claim on a job. Each claim of the same job gets a larger one, and a write under an older one is refused.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Fence(pub u64);
+
+/// A step execution within one job: the step's position in the pipeline version that the job is pinned to, and for one
+/// item of a `for_each` the item's position. Positions are stable because a version never changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct StepKey {
+    /// Position in `Pipeline::steps`, from 0.
+    pub step: u32,
+    /// Position in the list that the step's `for_each` gave, from 0; `None` for the step itself.
+    pub item: Option<u32>,
+}
+
+impl StepKey {
+    /// The step itself (not one of its items).
+    pub const fn step(step: u32) -> Self {
+        Self { step, item: None }
+    }
+
+    /// One item of a step's fan-out.
+    pub const fn item(step: u32, item: u32) -> Self {
+        Self {
+            step,
+            item: Some(item),
+        }
+    }
+}
+
+impl fmt::Display for StepKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.item {
+            None => write!(f, "{}", self.step),
+            Some(item) => write!(f, "{}[{item}]", self.step),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! The data of the product and its pure rules: pipelines, jobs, steps, events, and which state may follow which.
+//! Nothing here waits, reads a clock or does I/O.
+
+mod change;
+mod error_class;
+mod event;
+mod ids;
+mod job;
+mod page;
+mod pipeline;
+mod status;
+mod step;
+mod task;
+mod time;
+mod transition;
+
+pub use change::{Change, Commit, DeadLetter, HookRow, HookTarget, LeaseRef, StepPatch, Verdict};
+pub use error_class::ErrorClass;
+pub use event::{Event, EventKind, LogLevel, LogLine};
+pub use ids::{Fence, JobId, PipelineId, StepKey, WorkerId};
+pub use job::{
+    By, Hint, JobFilter, JobRecord, JobSnapshot, NewJob, PipelineRef, StepRecord, StepSnapshot,
+    TakenOver,
+};
+pub use page::{Cursor, Page, PageRequest};
+pub use pipeline::{
+    Calendar, CalendarRule, Concurrency, ExecutorKind, ForEach, Hook, Hooks, OnLimit, Pipeline,
+    Resources, RetryPolicy, Step, When,
+};
+pub use status::{JobStatus, SkipReason, StepStatus, TriggerRule, TriggerType};
+pub use step::{Artifact, ArtifactName};
+pub use task::{
+    AttemptKey, Balance, BoxError, EffectClass, Place, Report, StepError, StepEvent, StepTask,
+};
+pub use time::Timestamp;
+pub use transition::{JOB_TRANSITIONS, STEP_TRANSITIONS, Writer, job_transition, step_transition};
+
+/// The most JSON that a step's `output` or a job's `parameters` may hold, in bytes. More belongs in an artifact.
+pub const MAX_JSON_BYTES: usize = 256 * 1024;
+/// The largest pipeline document, in bytes.
+pub const MAX_DOCUMENT_BYTES: usize = 1024 * 1024;
+/// The most steps a pipeline may have.
+pub const MAX_STEPS: usize = 100_000;
+/// The most items one `for_each` may fan out to.
+pub const MAX_ITEMS: usize = 100_000;

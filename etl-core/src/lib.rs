@@ -2,5 +2,12 @@
 
 pub mod artifact;
 pub mod contract;
+pub mod document;
+pub mod engine;
+pub mod graph;
+pub mod in_process;
 pub mod model;
+pub mod plan;
 pub mod registry;
+pub mod runtime;
+pub mod template;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::effect::Effect;
 use super::fanout::FanOut;
 use super::machine::{JobMachine, StepState, StopCause, settled_as};
-use crate::model::{
+use crate::model::{Change, JobSnapshot, SkipReason, StepPatch, 
     AttemptKey, EffectClass, ErrorClass, JobStatus, StepError, StepKey, StepSnapshot, StepStatus,
     Timestamp,
 };

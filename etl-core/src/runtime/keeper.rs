@@ -33,10 +33,6 @@ impl Held {
         self.lock().remove(&job);
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.lock().len()
-    }
-
     /// Tells the driver of a job at once what the next heartbeat would.
     pub(crate) fn cancel(&self, job: JobId, reason: &str) {
         if let Some(held) = self.lock().get_mut(&job) {

@@ -7,10 +7,17 @@ use etl_core::model::{JobId, JobStatus};
 
 /// Runs data pipelines: declared in YAML, durable from the first run, with nothing to install.
 #[derive(Debug, Parser)]
-#[command(name = "etl", version, propagate_version = true, disable_help_subcommand = true)]
-#[command(after_help = "Exit status: 0 success; 1 the job failed; 2 the input is wrong; 3 a needed system can't be \
+#[command(
+    name = "etl",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true
+)]
+#[command(
+    after_help = "Exit status: 0 success; 1 the job failed; 2 the input is wrong; 3 a needed system can't be \
                         reached; 130 cancelled.\nConfiguration: flags, then ETL_… in the environment, then etl.toml, \
-                        then defaults: everything under ./.etl/.")]
+                        then defaults: everything under ./.etl/."
+)]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) settings: SettingArgs,
@@ -179,11 +186,16 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 
 fn status(text: &str) -> Result<JobStatus, String> {
     text.parse().map_err(|_| {
-        let known: Vec<&str> = JobStatus::ALL.iter().map(|status| status.as_str()).collect();
+        let known: Vec<&str> = JobStatus::ALL
+            .iter()
+            .map(|status| status.as_str())
+            .collect();
         format!("known are {}", known.join(", "))
     })
 }
 
 fn default_parallelism() -> u16 {
-    std::thread::available_parallelism().map_or(4, |cores| u16::try_from(cores.get()).unwrap_or(u16::MAX).max(4))
+    std::thread::available_parallelism().map_or(4, |cores| {
+        u16::try_from(cores.get()).unwrap_or(u16::MAX).max(4)
+    })
 }

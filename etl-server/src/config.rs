@@ -38,7 +38,10 @@ impl Config {
         let mut figment = Figment::from(Serialized::defaults(Self::default()))
             .merge(Toml::file("etl.toml"))
             .merge(Env::prefixed("ETL_").only(&KEYS));
-        for (key, value) in [("database_url", &flags.database_url), ("storage_url", &flags.storage_url)] {
+        for (key, value) in [
+            ("database_url", &flags.database_url),
+            ("storage_url", &flags.storage_url),
+        ] {
             if let Some(value) = value {
                 figment = figment.merge((key, value));
             }
@@ -47,21 +50,29 @@ impl Config {
             figment = figment.merge(("log_format", format));
         }
         figment.extract().map_err(|error| {
-            Failure::input("the configuration can't be used").because(error).hint("the keys are listed in `etl --help`")
+            Failure::input("the configuration can't be used")
+                .because(error)
+                .hint("the keys are listed in `etl --help`")
         })
     }
 
     /// The database's file.
     pub(crate) fn database_path(&self) -> Result<PathBuf, Failure> {
         path_of(&self.database_url, "sqlite").ok_or_else(|| {
-            Failure::input(format!("database_url {:?} is not of the form sqlite://PATH", redacted(&self.database_url)))
+            Failure::input(format!(
+                "database_url {:?} is not of the form sqlite://PATH",
+                redacted(&self.database_url)
+            ))
         })
     }
 
     /// The artifacts' folder.
     pub(crate) fn storage_path(&self) -> Result<PathBuf, Failure> {
         path_of(&self.storage_url, "file").ok_or_else(|| {
-            Failure::input(format!("storage_url {:?} is not of the form file://PATH", redacted(&self.storage_url)))
+            Failure::input(format!(
+                "storage_url {:?} is not of the form file://PATH",
+                redacted(&self.storage_url)
+            ))
         })
     }
 }
@@ -87,8 +98,14 @@ mod tests {
 
     #[test]
     fn both_forms_of_a_url_give_its_path() {
-        assert_eq!(path_of("sqlite://.etl/etl.db", "sqlite"), Some(".etl/etl.db".into()));
-        assert_eq!(path_of("sqlite:///var/etl.db", "sqlite"), Some("/var/etl.db".into()));
+        assert_eq!(
+            path_of("sqlite://.etl/etl.db", "sqlite"),
+            Some(".etl/etl.db".into())
+        );
+        assert_eq!(
+            path_of("sqlite:///var/etl.db", "sqlite"),
+            Some("/var/etl.db".into())
+        );
         assert_eq!(path_of("sqlite:etl.db", "sqlite"), Some("etl.db".into()));
         assert_eq!(path_of("postgres://host/db", "sqlite"), None);
         assert_eq!(path_of("sqlite://", "sqlite"), None);
@@ -96,6 +113,9 @@ mod tests {
 
     #[test]
     fn a_password_is_not_repeated() {
-        assert_eq!(redacted("postgres://me:secret@host/db"), "postgres://…@host/db");
+        assert_eq!(
+            redacted("postgres://me:secret@host/db"),
+            "postgres://…@host/db"
+        );
     }
 }

@@ -20,23 +20,38 @@ pub(crate) fn registry() -> Registry {
 /// The store as its one server: to run jobs.
 pub(crate) async fn serve(config: &Config) -> Result<Arc<SqliteStore>, Failure> {
     let path = config.database_path()?;
-    Ok(Arc::new(SqliteStore::open(path, Arc::new(SystemClock)).await?))
+    Ok(Arc::new(
+        SqliteStore::open(path, Arc::new(SystemClock)).await?,
+    ))
 }
 
 /// The store beside whoever serves it: to read, and to ask for a job's end.
 pub(crate) async fn look(config: &Config) -> Result<SqliteStore, Failure> {
     let path = config.database_path()?;
     if !Path::new(&path).exists() {
-        return Err(Failure::input(format!("there is no database at {}", path.display()))
-            .hint("`etl run` makes it; or name another one by `--database-url`"));
+        return Err(
+            Failure::input(format!("there is no database at {}", path.display()))
+                .hint("`etl run` makes it; or name another one by `--database-url`"),
+        );
     }
     Ok(SqliteStore::open_shared(path, Arc::new(SystemClock)).await?)
 }
 
 /// The engine over the store, for the jobs that it is handed and no others.
-pub(crate) fn engine(config: &Config, store: Arc<SqliteStore>, parallelism: u16) -> Result<Etl, Failure> {
-    let storage = ArtifactStorage::folder(config.storage_path()?)
-        .map_err(|error| Failure::new(Exit::Unreachable, "artifacts can't be stored").because(error))?;
-    let builder = Etl::builder().registry(registry()).store(store).storage(storage);
-    Ok(builder.scope(Scope::Own).max_steps(parallelism.into()).build())
+pub(crate) fn engine(
+    config: &Config,
+    store: Arc<SqliteStore>,
+    parallelism: u16,
+) -> Result<Etl, Failure> {
+    let storage = ArtifactStorage::folder(config.storage_path()?).map_err(|error| {
+        Failure::new(Exit::Unreachable, "artifacts can't be stored").because(error)
+    })?;
+    let builder = Etl::builder()
+        .registry(registry())
+        .store(store)
+        .storage(storage);
+    Ok(builder
+        .scope(Scope::Own)
+        .max_steps(parallelism.into())
+        .build())
 }

@@ -50,7 +50,12 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), hint: None, source: None }
+        Self {
+            exit,
+            message: message.into(),
+            hint: None,
+            source: None,
+        }
     }
 
     pub(crate) fn input(message: impl Into<String>) -> Self {
@@ -87,14 +92,19 @@ impl Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let (exit, hint) = match error.kind {
-            StoreErrorKind::InUse => {
-                (Exit::Unreachable, Some("wait for the other `etl` to end, or give this one its own `--database-url`"))
-            }
-            StoreErrorKind::Corrupt => {
-                (Exit::Unreachable, Some("restore the file from a backup, or move it aside to begin anew"))
-            }
+            StoreErrorKind::InUse => (
+                Exit::Unreachable,
+                Some("wait for the other `etl` to end, or give this one its own `--database-url`"),
+            ),
+            StoreErrorKind::Corrupt => (
+                Exit::Unreachable,
+                Some("restore the file from a backup, or move it aside to begin anew"),
+            ),
             StoreErrorKind::NotFound => (Exit::BadInput, None),
-            _ => (Exit::Unreachable, Some("see that the disk has room and the folder can be written to")),
+            _ => (
+                Exit::Unreachable,
+                Some("see that the disk has room and the folder can be written to"),
+            ),
         };
         let failure = Self::new(exit, error.to_string());
         let failure = match error.source {

@@ -14,10 +14,20 @@ async fn an_hour_of_retries_passes_at_once() {
     let attempts = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&attempts);
     let flow = Flow::new("patient");
-    let slow_retry = RetryPolicy { base_delay_seconds: 1200.0, max_delay_seconds: 1200.0, jitter: false };
+    let slow_retry = RetryPolicy {
+        base_delay_seconds: 1200.0,
+        max_delay_seconds: 1200.0,
+        jitter: false,
+    };
     flow.step("unsteady", move || {
         let attempt = counted.fetch_add(1, Ordering::Relaxed);
-        async move { if attempt < 3 { Err(StepError::transient("not yet")) } else { Ok(attempt) } }
+        async move {
+            if attempt < 3 {
+                Err(StepError::transient("not yet"))
+            } else {
+                Ok(attempt)
+            }
+        }
     })
     .retry(3, slow_retry);
 
@@ -29,6 +39,9 @@ async fn an_hour_of_retries_passes_at_once() {
     assert!(outcome.is_success(), "{:?}", outcome.job.error_message);
     assert_eq!(attempts.load(Ordering::Relaxed), 4);
     let took = clock.now().since(began);
-    assert!((Duration::from_secs(3600)..Duration::from_secs(3700)).contains(&took), "{took:?}");
+    assert!(
+        (Duration::from_secs(3600)..Duration::from_secs(3700)).contains(&took),
+        "{took:?}"
+    );
     etl.shutdown().await;
 }

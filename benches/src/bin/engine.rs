@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use etl_benches::{Form, Noop, pipeline};
 use etl_core::engine::{Effect, Input, JobMachine};
 use etl_core::model::{
-    Fence, JobId, JobSnapshot, LeaseRef, Pipeline, PipelineId, PipelineRef, Report, StepEvent, Timestamp,
-    TriggerType, Verdict,
+    Fence, JobId, JobSnapshot, LeaseRef, Pipeline, PipelineId, PipelineRef, Report, StepEvent,
+    Timestamp, TriggerType, Verdict,
 };
 use etl_core::plan::{self, Plan};
 use etl_core::registry::Registry;
@@ -39,7 +39,14 @@ fn drive(plan: &Arc<Plan>) -> usize {
         cancel_requested: None,
         steps: Vec::new(),
     };
-    let mut machine = JobMachine::open(Arc::clone(plan), snapshot, LeaseRef { job: id, fence: Fence(1) });
+    let mut machine = JobMachine::open(
+        Arc::clone(plan),
+        snapshot,
+        LeaseRef {
+            job: id,
+            fence: Fence(1),
+        },
+    );
     let mut inputs = std::collections::VecDeque::from([Input::Opened, Input::Slots(8)]);
     let mut started = 0;
     let now = Timestamp::default();
@@ -47,12 +54,18 @@ fn drive(plan: &Arc<Plan>) -> usize {
         for effect in machine.handle(input, now) {
             match effect {
                 Effect::Commit(commit) => {
-                    inputs.push_back(Input::Committed { seq: commit.seq, verdict: Verdict::Applied });
+                    inputs.push_back(Input::Committed {
+                        seq: commit.seq,
+                        verdict: Verdict::Applied,
+                    });
                 }
                 Effect::Start(task) => {
                     started += 1;
                     let event = StepEvent::Result(Ok(Report::default()));
-                    inputs.push_back(Input::Step { key: task.key, event });
+                    inputs.push_back(Input::Step {
+                        key: task.key,
+                        event,
+                    });
                 }
                 Effect::Close(_) => return started,
                 _ => {}
@@ -72,7 +85,9 @@ fn uuid() -> uuid::Uuid {
 
 fn main() -> anyhow::Result<()> {
     let registry = Registry::new().with(Noop);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     println!("form      steps   validate    compile    machine    runtime   (µs a step)");
     for form in [Form::Wide, Form::Deep, Form::Random] {
         for steps in [1_000, 10_000, 100_000] {

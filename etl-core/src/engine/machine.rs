@@ -413,7 +413,9 @@ impl JobMachine {
     }
 
     fn is_stopped(&self, key: StepKey) -> bool {
-        self.running.get(&key).is_some_and(|running| running.stopped.is_some())
+        self.running
+            .get(&key)
+            .is_some_and(|running| running.stopped.is_some())
     }
 
     pub(super) fn is_running(&self) -> bool {

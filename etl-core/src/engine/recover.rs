@@ -2,14 +2,14 @@
 //! first effects are `Adopt`s instead of `Start`s.
 
 use super::MAX_RECOVERIES;
-use std::collections::BTreeMap;
 use super::effect::Effect;
 use super::fanout::FanOut;
 use super::machine::{JobMachine, StepState, StopCause, settled_as};
-use crate::model::{Change, JobSnapshot, SkipReason, StepPatch, 
-    AttemptKey, EffectClass, ErrorClass, JobStatus, StepError, StepKey, StepSnapshot, StepStatus,
-    Timestamp,
+use crate::model::{
+    AttemptKey, Change, EffectClass, ErrorClass, JobSnapshot, JobStatus, SkipReason, StepError,
+    StepKey, StepPatch, StepSnapshot, StepStatus, Timestamp,
 };
+use std::collections::BTreeMap;
 
 impl JobMachine {
     pub(super) fn begin(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
@@ -150,7 +150,13 @@ impl JobMachine {
 
     /// Whether an attempt of the last owner was found. If not, it is lost and its step starts again, within a bound of its
     /// own: a step that kills its workers must come to an end.
-    pub(super) fn adopted(&mut self, key: AttemptKey, found: bool, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(super) fn adopted(
+        &mut self,
+        key: AttemptKey,
+        found: bool,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
         if self.adopting.remove(&key.step) != Some(key.attempt) {
             return;
         }
@@ -196,20 +202,35 @@ impl JobMachine {
 
 /// The changes that end a job which can't be run at all: nothing of it is left open.
 pub fn give_up(job: &JobSnapshot, error: String) -> Vec<Change> {
-    let known: BTreeMap<StepKey, &StepSnapshot> = job.steps.iter().map(|step| (step.key, step)).collect();
+    let known: BTreeMap<StepKey, &StepSnapshot> =
+        job.steps.iter().map(|step| (step.key, step)).collect();
     let plain = (0..job.document.steps.len() as u32).map(StepKey::step);
-    let items = job.steps.iter().filter_map(|step| Some((step.key.step, step.items.as_ref()?.len() as u32)));
-    let items = items.flat_map(|(step, items)| (0..items).map(move |item| StepKey::item(step, item)));
+    let items = job
+        .steps
+        .iter()
+        .filter_map(|step| Some((step.key.step, step.items.as_ref()?.len() as u32)));
+    let items =
+        items.flat_map(|(step, items)| (0..items).map(move |item| StepKey::item(step, item)));
     let mut changes = Vec::new();
     for key in items.chain(plain) {
-        let (status, attempt) = known.get(&key).map_or((StepStatus::Pending, 0), |step| (step.status, step.attempt));
+        let (status, attempt) = known
+            .get(&key)
+            .map_or((StepStatus::Pending, 0), |step| (step.status, step.attempt));
         let (to, skip_reason) = match status {
             StepStatus::Pending => (StepStatus::Skipped, Some(SkipReason::JobEnded)),
             StepStatus::Running | StepStatus::Retrying => (StepStatus::Cancelled, None),
             _ => continue,
         };
-        let patch = Box::new(StepPatch { skip_reason, ..StepPatch::default() });
-        changes.push(Change::Step { key, attempt, to, patch });
+        let patch = Box::new(StepPatch {
+            skip_reason,
+            ..StepPatch::default()
+        });
+        changes.push(Change::Step {
+            key,
+            attempt,
+            to,
+            patch,
+        });
     }
     changes.push(Change::Job {
         to: JobStatus::Failed,

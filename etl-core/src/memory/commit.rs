@@ -46,11 +46,7 @@ impl State {
         Ok(verdicts)
     }
 
-    fn check(
-        &mut self,
-        commit: &Commit,
-        undo: &mut Vec<(JobId, Undo)>,
-    ) -> Result<Verdict, String> {
+    fn check(&mut self, commit: &Commit, undo: &mut Vec<(JobId, Undo)>) -> Result<Verdict, String> {
         let id = commit.lease.job;
         let Some(job) = self.jobs.get_mut(&id) else {
             return Ok(Verdict::Lost {

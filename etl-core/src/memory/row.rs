@@ -141,13 +141,7 @@ impl StepRow {
         }
     }
 
-    pub(super) fn apply(
-        &mut self,
-        attempt: u32,
-        to: StepStatus,
-        patch: &StepPatch,
-        at: Timestamp,
-    ) {
+    pub(super) fn apply(&mut self, attempt: u32, to: StepStatus, patch: &StepPatch, at: Timestamp) {
         self.enters(to, at);
         self.attempt = attempt;
         // Destructured, so that a new field can't be forgotten.

@@ -1,5 +1,6 @@
 //! Everything that can be wrong with a pipeline beyond its shape, all at once.
 
+use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
 
 use chrono::Utc;
@@ -42,18 +43,13 @@ pub(super) fn meaning(pipeline: &Pipeline, registry: &Registry) -> Vec<Fault> {
     }
     timing(pipeline, &mut faults);
     parameter_schema(pipeline.parameters.as_ref(), &mut faults);
-    let dag = match Dag::build(&pipeline.steps) {
-        Ok(dag) => Some(dag),
-        Err(found) => {
-            faults.extend(found);
-            None
-        }
-    };
+    faults.extend(Dag::build(&pipeline.steps).err().unwrap_or_default());
+    let ancestry = Ancestry::of(&pipeline.steps);
     let mut shapes = ConfigShapes::new(registry);
     for (at, step) in pipeline.steps.iter().enumerate() {
         let context = StepCheck {
             pipeline,
-            dag: dag.as_ref(),
+            ancestry: &ancestry,
             registry,
             at: at as u32,
         };
@@ -81,8 +77,7 @@ pub(super) fn meaning(pipeline: &Pipeline, registry: &Registry) -> Vec<Fault> {
 
 struct StepCheck<'a> {
     pipeline: &'a Pipeline,
-    /// `None` if the graph itself is faulty: then only names are checked.
-    dag: Option<&'a Dag>,
+    ancestry: &'a Ancestry<'a>,
     registry: &'a Registry,
     at: u32,
 }
@@ -202,28 +197,70 @@ impl StepCheck<'_> {
                 format!("step {own:?} reads its own result, which it does not have yet"),
             ));
         }
-        if !self.pipeline.steps.iter().any(|step| step.name == name) {
+        let Some(other) = self.ancestry.position(name) else {
             let near = nearest(
                 name,
                 self.pipeline.steps.iter().map(|step| step.name.as_str()),
             );
-            return Some(
-                Fault::new(
-                    "",
-                    format!("a template names the step {name:?}, which does not exist"),
-                )
-                .did_you_mean(near),
-            );
-        }
-        let dag = self.dag?;
-        let other = dag.index(name)?;
-        (!dag.is_ancestor(other, self.at)).then(|| {
+            let message = format!("a template names the step {name:?}, which does not exist");
+            return Some(Fault::new("", message).did_you_mean(near));
+        };
+        (!self.ancestry.is_ancestor(other, self.at)).then(|| {
             Fault::new(
                 "",
                 format!("step {own:?} reads step {name:?} but does not come after it"),
             )
             .hint(format!("add {name:?} to its dependencies"))
         })
+    }
+}
+
+/// Who comes before whom, as far as it can be told of a graph that may be faulty.
+struct Ancestry<'a> {
+    positions: HashMap<&'a str, u32>,
+    dependencies: Vec<Vec<u32>>,
+}
+
+impl<'a> Ancestry<'a> {
+    fn of(steps: &'a [Step]) -> Self {
+        let positions: HashMap<&str, u32> = steps
+            .iter()
+            .enumerate()
+            .map(|(at, step)| (step.name.as_str(), at as u32))
+            .collect();
+        let known = |step: &Step| {
+            step.dependencies
+                .iter()
+                .filter_map(|on| positions.get(on.as_str()).copied())
+                .collect()
+        };
+        let dependencies = steps.iter().map(known).collect();
+        Self {
+            positions,
+            dependencies,
+        }
+    }
+
+    fn position(&self, name: &str) -> Option<u32> {
+        self.positions.get(name).copied()
+    }
+
+    fn is_ancestor(&self, ancestor: u32, step: u32) -> bool {
+        // Nearly always a direct dependency; then nothing is searched.
+        if self.dependencies[step as usize].contains(&ancestor) {
+            return true;
+        }
+        let mut seen = HashSet::new();
+        let mut open = self.dependencies[step as usize].clone();
+        while let Some(at) = open.pop() {
+            if at == ancestor {
+                return true;
+            }
+            if seen.insert(at) {
+                open.extend_from_slice(&self.dependencies[at as usize]);
+            }
+        }
+        false
     }
 }
 

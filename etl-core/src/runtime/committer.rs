@@ -27,9 +27,16 @@ struct Request {
 impl CommitSender {
     /// Commits; the verdict comes to `answer` as an input. Never waits: a job has at most one commit under way.
     pub(crate) fn send(&self, commit: Commit, answer: mpsc::UnboundedSender<Input>) {
-        if let Err(mpsc::error::SendError(Request { commit, answer })) = self.0.send(Request { commit, answer }) {
+        if let Err(mpsc::error::SendError(Request { commit, answer })) =
+            self.0.send(Request { commit, answer })
+        {
             // The runtime has shut down: whoever takes the job over goes on from what is remembered.
-            let _ = answer.send(Input::Committed { seq: commit.seq, verdict: Verdict::Lost { now: JobStatus::Running } });
+            let _ = answer.send(Input::Committed {
+                seq: commit.seq,
+                verdict: Verdict::Lost {
+                    now: JobStatus::Running,
+                },
+            });
         }
     }
 }
@@ -50,11 +57,15 @@ impl Committer {
     pub(crate) async fn run(mut self) {
         let mut waiting = Vec::new();
         while self.requests.recv_many(&mut waiting, BATCH).await > 0 {
-            let (commits, answers): (Vec<_>, Vec<_>) = waiting.drain(..).map(|r| (r.commit, r.answer)).unzip();
+            let (commits, answers): (Vec<_>, Vec<_>) =
+                waiting.drain(..).map(|r| (r.commit, r.answer)).unzip();
             let verdicts = self.commit(&commits).await;
             for ((commit, answer), verdict) in commits.iter().zip(answers).zip(verdicts) {
                 // A driver that is gone has lost its lease; nobody waits for this answer.
-                let _ = answer.send(Input::Committed { seq: commit.seq, verdict });
+                let _ = answer.send(Input::Committed {
+                    seq: commit.seq,
+                    verdict,
+                });
             }
         }
     }
@@ -66,14 +77,23 @@ impl Committer {
         loop {
             match self.store.commit(commits).await {
                 Ok(verdicts) => return verdicts,
-                Err(error) if matches!(error.kind, StoreErrorKind::Unavailable | StoreErrorKind::OutcomeUnknown) => {
+                Err(error)
+                    if matches!(
+                        error.kind,
+                        StoreErrorKind::Unavailable | StoreErrorKind::OutcomeUnknown
+                    ) =>
+                {
                     tracing::warn!(%error, commits = commits.len(), "commit not confirmed, sending it again");
                     tokio::time::sleep(waits.next().unwrap_or(LONGEST_WAIT)).await;
                 }
                 Err(error) => {
-                    let [only] = commits else { return self.one_by_one(commits).await };
+                    let [only] = commits else {
+                        return self.one_by_one(commits).await;
+                    };
                     tracing::error!(%error, job_id = %only.lease.job, "commit refused, the job is given up");
-                    return vec![Verdict::Lost { now: JobStatus::Running }];
+                    return vec![Verdict::Lost {
+                        now: JobStatus::Running,
+                    }];
                 }
             }
         }

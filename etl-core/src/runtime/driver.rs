@@ -11,7 +11,8 @@ use super::recorder::LogSender;
 use super::settings::Backends;
 use crate::engine::{Effect, Input, JobMachine};
 use crate::model::{
-    AttemptKey, Change, Commit, Event, EventKind, JobStatus, LogLevel, LogLine, StepStatus, Timestamp, Verdict,
+    AttemptKey, Change, Commit, Event, EventKind, JobStatus, LogLevel, LogLine, StepStatus,
+    Timestamp, Verdict,
 };
 
 /// What the drivers of a worker share.
@@ -81,7 +82,9 @@ impl Driver {
     async fn next_input(&mut self) -> Input {
         let wanted = self.machine.wanted();
         let slots = Arc::clone(&self.shared.slots);
-        if wanted > 0 && let Ok(permit) = Arc::clone(&slots).try_acquire_owned() {
+        if wanted > 0
+            && let Ok(permit) = Arc::clone(&slots).try_acquire_owned()
+        {
             self.permits.push(permit);
             let more = (1..wanted).map_while(|_| Arc::clone(&slots).try_acquire_owned().ok());
             let before = self.permits.len() - 1;
@@ -121,7 +124,10 @@ impl Driver {
                     self.announce(notices).await;
                 }
             }
-            Input::Step { key, event: crate::model::StepEvent::Result(_) } => {
+            Input::Step {
+                key,
+                event: crate::model::StepEvent::Result(_),
+            } => {
                 self.launched.remove(key);
             }
             _ => {}
@@ -136,14 +142,21 @@ impl Driver {
             }
             Effect::Start(task) => {
                 let key = task.key;
-                let launched =
-                    self.shared.launcher.launch(*task, Arc::clone(&self.namespace), self.answers.clone());
+                let launched = self.shared.launcher.launch(
+                    *task,
+                    Arc::clone(&self.namespace),
+                    self.answers.clone(),
+                );
                 self.launched.insert(key, launched);
             }
             Effect::Adopt(key) => {
                 let step = self.machine.plan().step(key.step.step);
                 let (name, executor) = (Arc::clone(&step.name), step.executor);
-                if let Some(launched) = self.shared.launcher.adopt(key, name, executor, self.answers.clone()) {
+                if let Some(launched) =
+                    self.shared
+                        .launcher
+                        .adopt(key, name, executor, self.answers.clone())
+                {
                     self.launched.insert(key, launched);
                 }
             }
@@ -164,14 +177,26 @@ impl Driver {
     /// What watchers are told once the commit is true.
     fn notices_of(&self, commit: &Commit) -> Vec<Event> {
         let plan = self.machine.plan();
-        let notice = |kind| Event { job_id: commit.lease.job, at: commit.at, kind };
+        let notice = |kind| Event {
+            job_id: commit.lease.job,
+            at: commit.at,
+            kind,
+        };
         let mut notices = Vec::new();
         for change in &commit.changes {
             match change {
                 Change::Job { to, error, .. } => {
-                    notices.push(notice(EventKind::Job { status: *to, error_message: error.clone() }));
+                    notices.push(notice(EventKind::Job {
+                        status: *to,
+                        error_message: error.clone(),
+                    }));
                 }
-                Change::Step { key, attempt, to, patch } => notices.push(notice(EventKind::Step {
+                Change::Step {
+                    key,
+                    attempt,
+                    to,
+                    patch,
+                } => notices.push(notice(EventKind::Step {
                     step: Arc::clone(&plan.step(key.step).name),
                     key: *key,
                     status: *to,
@@ -208,17 +233,37 @@ impl Driver {
 /// A failed or repeated attempt belongs into the job's log, whoever ran it.
 fn failure_line(event: &Event) -> Option<LogLine> {
     let (step, item_index, attempt, level, message) = match &event.kind {
-        EventKind::Step { step, key, status, attempt, error_message: Some(message), .. } => {
-            let level = if *status == StepStatus::Retrying { LogLevel::Warn } else { LogLevel::Error };
+        EventKind::Step {
+            step,
+            key,
+            status,
+            attempt,
+            error_message: Some(message),
+            ..
+        } => {
+            let level = if *status == StepStatus::Retrying {
+                LogLevel::Warn
+            } else {
+                LogLevel::Error
+            };
             let message = match status {
-                StepStatus::Retrying => format!("attempt {attempt} failed and will be repeated: {message}"),
+                StepStatus::Retrying => {
+                    format!("attempt {attempt} failed and will be repeated: {message}")
+                }
                 _ => message.clone(),
             };
             (Some(Arc::clone(step)), key.item, *attempt, level, message)
         }
-        EventKind::Job { status, error_message: Some(message) } if *status != JobStatus::Success => {
-            (None, None, 0, LogLevel::Error, format!("job {status}: {message}"))
-        }
+        EventKind::Job {
+            status,
+            error_message: Some(message),
+        } if *status != JobStatus::Success => (
+            None,
+            None,
+            0,
+            LogLevel::Error,
+            format!("job {status}: {message}"),
+        ),
         _ => return None,
     };
     Some(LogLine {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::contract::Store;
-use crate::contract::store::{StoredPipeline, StoreError, Submitted};
+use crate::contract::store::{StoreError, StoredPipeline, Submitted};
 use crate::model::{By, Fault, JobId, NewJob, TakenOver, Timestamp, TriggerType};
 use crate::plan;
 
@@ -69,7 +69,10 @@ pub enum IntakeError {
 }
 
 fn one_line(faults: &[Fault]) -> String {
-    let faults: Vec<String> = faults.iter().map(|fault| format!("parameter {}: {}", fault.pointer, fault.message)).collect();
+    let faults: Vec<String> = faults
+        .iter()
+        .map(|fault| format!("parameter {}: {}", fault.pointer, fault.message))
+        .collect();
     faults.join("; ")
 }
 
@@ -83,11 +86,17 @@ impl Intake {
     ///
     /// # Errors
     /// Why it was not accepted; then there is no job.
-    pub async fn submit(&self, pipeline: &StoredPipeline, trigger: Trigger) -> Result<Submitted, IntakeError> {
+    pub async fn submit(
+        &self,
+        pipeline: &StoredPipeline,
+        trigger: Trigger,
+    ) -> Result<Submitted, IntakeError> {
         let document = &pipeline.document;
-        let parameters =
-            plan::parameters(document.parameters.as_ref(), trigger.parameters).map_err(IntakeError::Parameters)?;
-        let (retry_of, retry_attempt) = trigger.retry_of.map_or((None, 0), |(job, attempt)| (Some(job), attempt + 1));
+        let parameters = plan::parameters(document.parameters.as_ref(), trigger.parameters)
+            .map_err(IntakeError::Parameters)?;
+        let (retry_of, retry_attempt) = trigger
+            .retry_of
+            .map_or((None, 0), |(job, attempt)| (Some(job), attempt + 1));
         let job = NewJob {
             id: JobId(Uuid::now_v7()),
             pipeline: pipeline.reference.clone(),

@@ -24,8 +24,18 @@ struct HeldJob {
 }
 
 impl Held {
-    pub(crate) fn insert(&self, lease: LeaseRef, inputs: mpsc::UnboundedSender<Input>, trusted_until: Instant) {
-        let job = HeldJob { lease, inputs, trusted_until, asked_to_cancel: false };
+    pub(crate) fn insert(
+        &self,
+        lease: LeaseRef,
+        inputs: mpsc::UnboundedSender<Input>,
+        trusted_until: Instant,
+    ) {
+        let job = HeldJob {
+            lease,
+            inputs,
+            trusted_until,
+            asked_to_cancel: false,
+        };
         self.lock().insert(lease.job, job);
     }
 
@@ -37,7 +47,9 @@ impl Held {
     pub(crate) fn cancel(&self, job: JobId, reason: &str) {
         if let Some(held) = self.lock().get_mut(&job) {
             held.asked_to_cancel = true;
-            let _ = held.inputs.send(Input::Cancel { reason: reason.into() });
+            let _ = held.inputs.send(Input::Cancel {
+                reason: reason.into(),
+            });
         }
     }
 
@@ -58,8 +70,20 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    pub(crate) fn new(store: Arc<dyn JobStore>, worker: WorkerId, held: Held, lease: Duration, margin: Duration) -> Self {
-        Self { store, worker, held, lease, margin }
+    pub(crate) fn new(
+        store: Arc<dyn JobStore>,
+        worker: WorkerId,
+        held: Held,
+        lease: Duration,
+        margin: Duration,
+    ) -> Self {
+        Self {
+            store,
+            worker,
+            held,
+            lease,
+            margin,
+        }
     }
 
     /// How long a lease is trusted that was asked for now.
@@ -75,7 +99,11 @@ impl Keeper {
         if leases.is_empty() {
             return;
         }
-        let renewed = tokio::time::timeout(self.margin, self.store.renew(self.worker, &leases, self.lease)).await;
+        let renewed = tokio::time::timeout(
+            self.margin,
+            self.store.renew(self.worker, &leases, self.lease),
+        )
+        .await;
         match renewed {
             Ok(Ok(states)) => self.tell(&leases, &states, trusted_until),
             Ok(Err(error)) => tracing::warn!(%error, jobs = leases.len(), "leases not renewed"),
@@ -87,13 +115,17 @@ impl Keeper {
     fn tell(&self, leases: &[LeaseRef], states: &[LeaseState], trusted_until: Instant) {
         let mut held = self.held.lock();
         for (lease, state) in leases.iter().zip(states) {
-            let Some(job) = held.get_mut(&lease.job).filter(|job| job.lease == *lease) else { continue };
+            let Some(job) = held.get_mut(&lease.job).filter(|job| job.lease == *lease) else {
+                continue;
+            };
             match state {
                 LeaseState::Held => job.trusted_until = trusted_until,
                 LeaseState::Cancel => {
                     job.trusted_until = trusted_until;
                     if !std::mem::replace(&mut job.asked_to_cancel, true) {
-                        let _ = job.inputs.send(Input::Cancel { reason: "cancelled".into() });
+                        let _ = job.inputs.send(Input::Cancel {
+                            reason: "cancelled".into(),
+                        });
                     }
                 }
                 LeaseState::Lost => {
@@ -105,7 +137,12 @@ impl Keeper {
 
     fn give_up_untrusted(&self) {
         let now = Instant::now();
-        for held in self.held.lock().values().filter(|held| held.trusted_until <= now) {
+        for held in self
+            .held
+            .lock()
+            .values()
+            .filter(|held| held.trusted_until <= now)
+        {
             tracing::warn!(job_id = %held.lease.job, "lease not trusted any more, the job's steps are stopped");
             let _ = held.inputs.send(Input::LeaseLost);
         }

@@ -15,7 +15,8 @@ use crate::contract::{CredentialError, Executor, ExecutorErrorKind, Run};
 use crate::engine::Input;
 use crate::in_process::InProcess;
 use crate::model::{
-    AttemptKey, Event, EventKind, ExecutorKind, LogLevel, LogLine, Report, StepError, StepEvent, StepTask,
+    AttemptKey, Event, EventKind, ExecutorKind, LogLevel, LogLine, Report, StepError, StepEvent,
+    StepTask,
 };
 
 /// The shortest time between two progress notices of one attempt.
@@ -46,7 +47,12 @@ impl Launched {
 impl Launcher {
     pub(crate) fn new(backends: Backends, logs: LogSender, grace: Duration) -> Self {
         let in_process = InProcess::new(Arc::clone(&backends.registry));
-        Self { backends, in_process, logs, grace }
+        Self {
+            backends,
+            in_process,
+            logs,
+            grace,
+        }
     }
 
     /// Starts an attempt. Its events that decide something come to `inputs`; log lines and progress go their own ways.
@@ -70,7 +76,10 @@ impl Launcher {
             if voice.has_logged {
                 launcher.logs.flush().await;
             }
-            voice.tell(Input::Step { key, event: StepEvent::Result(result) });
+            voice.tell(Input::Step {
+                key,
+                event: StepEvent::Result(result),
+            });
         });
         Launched { stop }
     }
@@ -97,11 +106,17 @@ impl Launcher {
                 }),
                 Err(_) => None,
             };
-            let _ = inputs.send(Input::Adopted { key, found: run.is_some() });
+            let _ = inputs.send(Input::Adopted {
+                key,
+                found: run.is_some(),
+            });
             if let Some(run) = run {
                 let mut voice = Voice::new(key, step, inputs);
                 let result = launcher.listen(run, &stopped, &mut voice).await;
-                voice.tell(Input::Step { key, event: StepEvent::Result(result) });
+                voice.tell(Input::Step {
+                    key,
+                    event: StepEvent::Result(result),
+                });
             }
         });
         Some(Launched { stop })
@@ -111,21 +126,36 @@ impl Launcher {
         match (kind, self.backends.registry.executor(kind)) {
             (_, Some(executor)) => Ok(&**executor),
             (ExecutorKind::InProcess, None) => Ok(&self.in_process),
-            (_, None) => Err(StepError::permanent(format!("this worker has no executor {kind}"))),
+            (_, None) => Err(StepError::permanent(format!(
+                "this worker has no executor {kind}"
+            ))),
         }
     }
 
     async fn start(&self, task: StepTask, namespace: &str) -> Result<Box<dyn Run>, StepError> {
         let executor = self.executor(task.executor)?;
         let credential = match &task.credential {
-            Some(name) => Some(self.backends.credentials.open(namespace, name).await.map_err(unopened)?),
+            Some(name) => Some(
+                self.backends
+                    .credentials
+                    .open(namespace, name)
+                    .await
+                    .map_err(unopened)?,
+            ),
             None => None,
         };
         let area = self.backends.storage.area(&task.key);
-        executor.start(task, credential, area).await.map_err(|error| match error.kind {
-            ExecutorErrorKind::Unavailable => StepError::transient("the executor can't be reached").because(error),
-            ExecutorErrorKind::Refused => StepError::permanent("the executor refused the step").because(error),
-        })
+        executor
+            .start(task, credential, area)
+            .await
+            .map_err(|error| match error.kind {
+                ExecutorErrorKind::Unavailable => {
+                    StepError::transient("the executor can't be reached").because(error)
+                }
+                ExecutorErrorKind::Refused => {
+                    StepError::permanent("the executor refused the step").because(error)
+                }
+            })
     }
 
     async fn listen(
@@ -156,7 +186,9 @@ impl Launcher {
 
 fn unopened(error: CredentialError) -> StepError {
     match error {
-        CredentialError::Unavailable(_) => StepError::transient("the credential can't be opened now").because(error),
+        CredentialError::Unavailable(_) => {
+            StepError::transient("the credential can't be opened now").because(error)
+        }
         other => StepError::permanent(other.to_string()),
     }
 }
@@ -172,7 +204,13 @@ struct Voice {
 
 impl Voice {
     fn new(key: AttemptKey, step: Arc<str>, inputs: mpsc::UnboundedSender<Input>) -> Self {
-        Self { key, step, inputs, has_logged: false, last_progress: None }
+        Self {
+            key,
+            step,
+            inputs,
+            has_logged: false,
+            last_progress: None,
+        }
     }
 
     fn tell(&self, input: Input) {
@@ -182,15 +220,34 @@ impl Voice {
 
     async fn pass_on(&mut self, event: StepEvent, launcher: &Launcher) {
         match event {
-            StepEvent::Log { level, message, metadata } => self.log(level, message, metadata, launcher).await,
-            StepEvent::Progress { progress, rows_processed, bytes_transferred, .. } => {
-                self.progress(progress, rows_processed, bytes_transferred, launcher).await;
+            StepEvent::Log {
+                level,
+                message,
+                metadata,
+            } => self.log(level, message, metadata, launcher).await,
+            StepEvent::Progress {
+                progress,
+                rows_processed,
+                bytes_transferred,
+                ..
+            } => {
+                self.progress(progress, rows_processed, bytes_transferred, launcher)
+                    .await;
             }
-            decides => self.tell(Input::Step { key: self.key, event: decides }),
+            decides => self.tell(Input::Step {
+                key: self.key,
+                event: decides,
+            }),
         }
     }
 
-    async fn log(&mut self, level: LogLevel, message: String, metadata: Map<String, Value>, launcher: &Launcher) {
+    async fn log(
+        &mut self,
+        level: LogLevel,
+        message: String,
+        metadata: Map<String, Value>,
+        launcher: &Launcher,
+    ) {
         self.has_logged = true;
         let line = LogLine {
             job_id: self.key.job,
@@ -206,9 +263,18 @@ impl Voice {
         launcher.logs.record(line).await;
     }
 
-    async fn progress(&mut self, progress: Option<u8>, rows_processed: u64, bytes_transferred: u64, launcher: &Launcher) {
+    async fn progress(
+        &mut self,
+        progress: Option<u8>,
+        rows_processed: u64,
+        bytes_transferred: u64,
+        launcher: &Launcher,
+    ) {
         let now = Instant::now();
-        if self.last_progress.is_some_and(|last| now.duration_since(last) < PROGRESS_EVERY) {
+        if self
+            .last_progress
+            .is_some_and(|last| now.duration_since(last) < PROGRESS_EVERY)
+        {
             return;
         }
         self.last_progress = Some(now);
@@ -219,7 +285,11 @@ impl Voice {
             rows_processed,
             bytes_transferred,
         };
-        let event = Event { job_id: self.key.job, at: launcher.backends.clock.now(), kind };
+        let event = Event {
+            job_id: self.key.job,
+            at: launcher.backends.clock.now(),
+            kind,
+        };
         if let Err(error) = launcher.backends.events.publish(vec![event]).await {
             tracing::debug!(%error, "progress not published");
         }

@@ -19,12 +19,24 @@ pub(crate) struct Plans {
 
 impl Plans {
     pub(crate) fn new(registry: Arc<Registry>) -> Self {
-        Self { registry, kept: Arc::default() }
+        Self {
+            registry,
+            kept: Arc::default(),
+        }
     }
 
-    pub(crate) fn plan(&self, of: &PipelineRef, document: &Arc<Pipeline>) -> Result<Arc<Plan>, Vec<Fault>> {
+    pub(crate) fn plan(
+        &self,
+        of: &PipelineRef,
+        document: &Arc<Pipeline>,
+    ) -> Result<Arc<Plan>, Vec<Fault>> {
         let key = (of.id, of.version);
-        if let Some(plan) = self.kept.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        if let Some(plan) = self
+            .kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+        {
             return Ok(Arc::clone(plan));
         }
         let plan = Arc::new(Plan::compile(Arc::clone(document), &self.registry)?);

@@ -25,7 +25,13 @@ impl Reaper {
     /// # Errors
     /// If the store can't be reached.
     pub async fn tick(&self) -> Result<Vec<JobId>> {
-        let reaped = self.store.reap(ReapRequest { job: None, limit: SWEEP }).await?;
+        let reaped = self
+            .store
+            .reap(ReapRequest {
+                job: None,
+                limit: SWEEP,
+            })
+            .await?;
         for job_id in &reaped {
             tracing::warn!(%job_id, "lease ran out, the job was taken from its worker");
         }

@@ -6,8 +6,8 @@ use backon::BackoffBuilder;
 use tokio::sync::{mpsc, oneshot};
 
 use super::committer::{LONGEST_WAIT, store_waits};
-use crate::contract::store::{Journal, StoreErrorKind};
 use crate::contract::EventBus;
+use crate::contract::store::{Journal, StoreErrorKind};
 use crate::model::{Event, EventKind, LogLine};
 
 /// How many lines may wait for the store. Then whoever logs waits, too.
@@ -51,7 +51,14 @@ pub(crate) struct Recorder {
 impl Recorder {
     pub(crate) fn new(journal: Arc<dyn Journal>, events: Arc<dyn EventBus>) -> (Self, LogSender) {
         let (sender, requests) = mpsc::channel(WAITING);
-        (Self { journal, events, requests }, LogSender(sender))
+        (
+            Self {
+                journal,
+                events,
+                requests,
+            },
+            LogSender(sender),
+        )
     }
 
     pub(crate) async fn run(mut self) {
@@ -71,7 +78,11 @@ impl Recorder {
             }
             let events = lines
                 .into_iter()
-                .map(|line| Event { job_id: line.job_id, at: line.timestamp, kind: EventKind::Log(line) })
+                .map(|line| Event {
+                    job_id: line.job_id,
+                    at: line.timestamp,
+                    kind: EventKind::Log(line),
+                })
                 .collect();
             if let Err(error) = self.events.publish(events).await {
                 tracing::debug!(%error, "log lines not published");
@@ -85,7 +96,10 @@ impl Recorder {
         }
         let mut waits = store_waits().build();
         while let Err(error) = self.journal.append(lines).await {
-            if !matches!(error.kind, StoreErrorKind::Unavailable | StoreErrorKind::OutcomeUnknown) {
+            if !matches!(
+                error.kind,
+                StoreErrorKind::Unavailable | StoreErrorKind::OutcomeUnknown
+            ) {
                 tracing::error!(%error, lines = lines.len(), "log lines refused by the store");
                 return;
             }

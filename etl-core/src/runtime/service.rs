@@ -18,8 +18,8 @@ use super::reaper::Reaper;
 use super::recorder::Recorder;
 use super::settings::{Backends, OwnJobs, Scope, Settings};
 use super::worker::Worker;
-use crate::contract::store::{JobStore, Result, StoredPipeline, Submitted};
 use crate::contract::QueueErrorKind;
+use crate::contract::store::{JobStore, Result, StoredPipeline, Submitted};
 use crate::model::{JobId, JobStatus};
 
 /// The services of one process over its backends: what an embedded run and a deployed worker both are.
@@ -44,28 +44,71 @@ impl Runtime {
         let store: Arc<dyn JobStore> = backends.store.clone();
         let (committer, commits) = Committer::new(Arc::clone(&store));
         let (recorder, logs) = Recorder::new(backends.store.clone(), Arc::clone(&backends.events));
-        let launcher = Arc::new(Launcher::new(backends.clone(), logs.clone(), settings.grace));
+        let launcher = Arc::new(Launcher::new(
+            backends.clone(),
+            logs.clone(),
+            settings.grace,
+        ));
         let slots = Arc::new(Semaphore::new(settings.max_steps.max(1)));
-        let shared = Arc::new(Shared { backends: backends.clone(), commits, launcher, logs, slots });
-        let (own, held, nudge, stop) = (OwnJobs::default(), Held::default(), Arc::default(), CancellationToken::new());
+        let shared = Arc::new(Shared {
+            backends: backends.clone(),
+            commits,
+            launcher,
+            logs,
+            slots,
+        });
+        let (own, held, nudge, stop) = (
+            OwnJobs::default(),
+            Held::default(),
+            Arc::default(),
+            CancellationToken::new(),
+        );
         let worker = Worker::new(shared, settings.clone(), held.clone(), Arc::clone(&own));
         let dispatcher = Dispatcher::new(Arc::clone(&store), Arc::clone(&backends.queue));
         let keeper = worker.keeper();
 
         let mut others = vec![tokio::spawn(committer.run()), tokio::spawn(recorder.run())];
-        others.push(tokio::spawn(every(settings.heartbeat, stop.clone(), async move || keeper.tick().await)));
-        others.push(tokio::spawn(dispatch(dispatcher, Arc::clone(&nudge), settings.poll, stop.clone())));
+        others.push(tokio::spawn(every(
+            settings.heartbeat,
+            stop.clone(),
+            async move || keeper.tick().await,
+        )));
+        others.push(tokio::spawn(dispatch(
+            dispatcher,
+            Arc::clone(&nudge),
+            settings.poll,
+            stop.clone(),
+        )));
         if settings.scope == Scope::All {
             let reaper = Reaper::new(store);
-            others.push(tokio::spawn(every(settings.reap, stop.clone(), async move || {
-                if let Err(error) = reaper.tick().await {
-                    tracing::warn!(%error, "leases not swept");
-                }
-            })));
+            others.push(tokio::spawn(every(
+                settings.reap,
+                stop.clone(),
+                async move || {
+                    if let Err(error) = reaper.tick().await {
+                        tracing::warn!(%error, "leases not swept");
+                    }
+                },
+            )));
         }
-        let work = work(worker, backends.clone(), settings, Arc::clone(&own), stop.clone());
+        let work = work(
+            worker,
+            backends.clone(),
+            settings,
+            Arc::clone(&own),
+            stop.clone(),
+        );
         let intake = Intake::new(backends.store.clone());
-        Self { intake, own, held, nudge, stop, worker: tokio::spawn(work), others, backends }
+        Self {
+            intake,
+            own,
+            held,
+            nudge,
+            stop,
+            worker: tokio::spawn(work),
+            others,
+            backends,
+        }
     }
 
     /// What it works with.
@@ -77,7 +120,11 @@ impl Runtime {
     ///
     /// # Errors
     /// Why it was not accepted; then there is no job.
-    pub async fn submit(&self, pipeline: &StoredPipeline, trigger: Trigger) -> Result<JobId, IntakeError> {
+    pub async fn submit(
+        &self,
+        pipeline: &StoredPipeline,
+        trigger: Trigger,
+    ) -> Result<JobId, IntakeError> {
         let (Submitted::New(job) | Submitted::Existing(job) | Submitted::KeyTaken(job)) =
             self.intake.submit(pipeline, trigger).await?;
         self.adopt(job);
@@ -86,7 +133,10 @@ impl Runtime {
 
     /// Counts a job that is in the store already as handed to this runtime.
     pub fn adopt(&self, job: JobId) {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner).insert(job);
+        self.own
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(job);
         self.nudge.notify_one();
     }
 
@@ -104,12 +154,18 @@ impl Runtime {
     /// then is taken up by another worker, or by the next start.
     pub async fn shutdown(mut self, patience: Duration) {
         self.stop.cancel();
-        if tokio::time::timeout(patience, &mut self.worker).await.is_err() {
+        if tokio::time::timeout(patience, &mut self.worker)
+            .await
+            .is_err()
+        {
             self.worker.abort();
         }
         // The worker held the last senders of commits and log lines: both services end when these are written.
         for service in std::mem::take(&mut self.others) {
-            if tokio::time::timeout(LONGEST_WAIT * 2, service).await.is_err() {
+            if tokio::time::timeout(LONGEST_WAIT * 2, service)
+                .await
+                .is_err()
+            {
                 tracing::warn!("a service did not end in time");
             }
         }
@@ -136,7 +192,12 @@ async fn every(period: Duration, stop: CancellationToken, mut tick: impl AsyncFn
     }
 }
 
-async fn dispatch(dispatcher: Dispatcher, nudge: Arc<Notify>, poll: Duration, stop: CancellationToken) {
+async fn dispatch(
+    dispatcher: Dispatcher,
+    nudge: Arc<Notify>,
+    poll: Duration,
+    stop: CancellationToken,
+) {
     loop {
         let older_than = tokio::select! {
             () = stop.cancelled() => return,
@@ -156,7 +217,13 @@ async fn dispatch(dispatcher: Dispatcher, nudge: Arc<Notify>, poll: Duration, st
     }
 }
 
-async fn work(mut worker: Worker, backends: Backends, settings: Settings, own: OwnJobs, stop: CancellationToken) {
+async fn work(
+    mut worker: Worker,
+    backends: Backends,
+    settings: Settings,
+    own: OwnJobs,
+    stop: CancellationToken,
+) {
     let mut idle = settings.poll;
     let mut waits = store_waits().build();
     let mut queue_is_open = true;

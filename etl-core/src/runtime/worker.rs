@@ -10,8 +10,8 @@ use super::driver::{Driver, Shared};
 use super::keeper::{Held, Keeper};
 use super::plans::Plans;
 use super::settings::{OwnJobs, Scope, Settings};
-use crate::contract::store::{ClaimRequest, Claimed, Result};
 use crate::contract::Delivery;
+use crate::contract::store::{ClaimRequest, Claimed, Result};
 use crate::engine::{self, Input, JobMachine};
 use crate::model::{
     Commit, Event, EventKind, Fault, JobId, JobSnapshot, JobStatus, LeaseRef, WorkerId,
@@ -35,7 +35,16 @@ impl Worker {
     pub(crate) fn new(shared: Arc<Shared>, settings: Settings, held: Held, own: OwnJobs) -> Self {
         let plans = Plans::new(Arc::clone(&shared.backends.registry));
         // A new identity at each start: a restarted process is never taken for its past self.
-        Self { id: WorkerId(Uuid::now_v7()), shared, settings, plans, held, own, drivers: JoinSet::new(), refused: false }
+        Self {
+            id: WorkerId(Uuid::now_v7()),
+            shared,
+            settings,
+            plans,
+            held,
+            own,
+            drivers: JoinSet::new(),
+            refused: false,
+        }
     }
 
     /// Which worker this is.
@@ -45,7 +54,13 @@ impl Worker {
 
     pub(crate) fn keeper(&self) -> Keeper {
         let store = self.shared.backends.store.clone();
-        Keeper::new(store, self.id, self.held.clone(), self.settings.lease, self.settings.heartbeat)
+        Keeper::new(
+            store,
+            self.id,
+            self.held.clone(),
+            self.settings.lease,
+            self.settings.heartbeat,
+        )
     }
 
     /// How many more jobs it can take.
@@ -59,14 +74,20 @@ impl Worker {
     /// # Errors
     /// If the store can't be reached; the hints are not acknowledged then.
     pub async fn tick(&mut self, deliveries: Vec<Box<dyn Delivery>>) -> Result<usize> {
-        let hints: Vec<JobId> = deliveries.iter().map(|delivery| delivery.hint().job).collect();
+        let hints: Vec<JobId> = deliveries
+            .iter()
+            .map(|delivery| delivery.hint().job)
+            .collect();
         let hinted = hints.len();
         let jobs = match self.settings.scope {
             Scope::All => (!hints.is_empty()).then_some(hints),
             Scope::Own => {
                 let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-                let wanted: Vec<JobId> =
-                    if hints.is_empty() { own.iter().copied().collect() } else { hints };
+                let wanted: Vec<JobId> = if hints.is_empty() {
+                    own.iter().copied().collect()
+                } else {
+                    hints
+                };
                 Some(wanted.into_iter().filter(|job| own.contains(job)).collect())
             }
         };
@@ -75,7 +96,12 @@ impl Worker {
         let claimed = if limit == 0 || jobs.as_ref().is_some_and(Vec::is_empty) {
             Vec::new()
         } else {
-            let want = ClaimRequest { worker: self.id, jobs, limit, ttl: self.settings.lease };
+            let want = ClaimRequest {
+                worker: self.id,
+                jobs,
+                limit,
+                ttl: self.settings.lease,
+            };
             self.shared.backends.store.claim(want).await?
         };
         // The lease protects the job from here; a hint with nothing to claim behind it is done with as well.
@@ -119,30 +145,55 @@ impl Worker {
 
     async fn drive(&mut self, claimed: Claimed, trusted_until: tokio::time::Instant) {
         let Claimed { lease, job, .. } = claimed;
-        let (id, namespace, started) = (job.id, Arc::clone(&job.pipeline.namespace), job.started_at);
+        let (id, namespace, started) =
+            (job.id, Arc::clone(&job.pipeline.namespace), job.started_at);
         let plan = match self.plans.plan(&job.pipeline, &job.document) {
             Ok(plan) => plan,
             Err(faults) => return self.refuse(lease, &job, &faults).await,
         };
         let (answers, inputs) = mpsc::unbounded_channel();
         self.held.insert(lease, answers.clone(), trusted_until);
-        let running = Event { job_id: id, at: started, kind: EventKind::Job { status: JobStatus::Running, error_message: None } };
+        let running = Event {
+            job_id: id,
+            at: started,
+            kind: EventKind::Job {
+                status: JobStatus::Running,
+                error_message: None,
+            },
+        };
         if let Err(error) = self.shared.backends.events.publish(vec![running]).await {
             tracing::debug!(%error, "events not published");
         }
         let machine = JobMachine::open(plan, job, lease);
-        let driver = Driver::new(Arc::clone(&self.shared), machine, namespace, answers, inputs);
+        let driver = Driver::new(
+            Arc::clone(&self.shared),
+            machine,
+            namespace,
+            answers,
+            inputs,
+        );
         self.drivers.spawn(async move { (id, driver.run().await) });
     }
 
     /// Ends a job whose pipeline this worker can't even compile. It was valid when it was accepted, so the worker is older
     /// or lacks a connector.
     async fn refuse(&self, lease: LeaseRef, job: &JobSnapshot, faults: &[Fault]) {
-        let faults: Vec<String> = faults.iter().map(|fault| format!("{}: {}", fault.pointer, fault.message)).collect();
+        let faults: Vec<String> = faults
+            .iter()
+            .map(|fault| format!("{}: {}", fault.pointer, fault.message))
+            .collect();
         let error = format!("this worker can't run the pipeline: {}", faults.join("; "));
         let at = self.shared.backends.clock.now();
         let (answer, mut answered) = mpsc::unbounded_channel::<Input>();
-        self.shared.commits.send(Commit { lease, seq: 1, at, changes: engine::give_up(job, error) }, answer);
+        self.shared.commits.send(
+            Commit {
+                lease,
+                seq: 1,
+                at,
+                changes: engine::give_up(job, error),
+            },
+            answer,
+        );
         let _ = tokio::time::timeout(self.settings.heartbeat, answered.recv()).await;
     }
 }

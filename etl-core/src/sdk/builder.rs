@@ -128,12 +128,22 @@ impl EtlBuilder {
         let functions = Functions::default();
         let registry = Arc::new(self.registry.with(functions.clone()));
         let credentials = self.credentials.unwrap_or_else(|| {
-            if self.given.is_empty() { Arc::new(NoCredentials) } else { Arc::new(Given(self.given)) }
+            if self.given.is_empty() {
+                Arc::new(NoCredentials)
+            } else {
+                Arc::new(Given(self.given))
+            }
         });
         let backends = Backends {
-            store: self.store.unwrap_or_else(|| Arc::new(MemoryStore::new(Arc::clone(&clock)))),
-            queue: self.queue.unwrap_or_else(|| Arc::new(MemoryQueue::default())),
-            events: self.events.unwrap_or_else(|| Arc::new(MemoryEvents::default())),
+            store: self
+                .store
+                .unwrap_or_else(|| Arc::new(MemoryStore::new(Arc::clone(&clock)))),
+            queue: self
+                .queue
+                .unwrap_or_else(|| Arc::new(MemoryQueue::default())),
+            events: self
+                .events
+                .unwrap_or_else(|| Arc::new(MemoryEvents::default())),
             credentials,
             storage: self.storage.unwrap_or_else(ArtifactStorage::memory),
             registry,
@@ -155,6 +165,9 @@ impl std::fmt::Debug for Given {
 #[async_trait]
 impl Credentials for Given {
     async fn open(&self, _namespace: &str, name: &str) -> Result<Value, CredentialError> {
-        self.0.get(name).cloned().ok_or_else(|| CredentialError::Missing(name.into()))
+        self.0
+            .get(name)
+            .cloned()
+            .ok_or_else(|| CredentialError::Missing(name.into()))
     }
 }

@@ -110,9 +110,16 @@ impl Etl {
         if !faults.is_empty() {
             return Err(EtlError::Invalid(faults));
         }
-        let put = PutPipeline { document: Arc::clone(&document), expected_version: None, by: By::system() };
+        let put = PutPipeline {
+            document: Arc::clone(&document),
+            expected_version: None,
+            by: By::system(),
+        };
         let reference = self.store().put_pipeline(put).await?;
-        let stored = self.store().pipeline_version(reference.id, reference.version).await?;
+        let stored = self
+            .store()
+            .pipeline_version(reference.id, reference.version)
+            .await?;
         stored.ok_or_else(|| EtlError::NoSuchPipeline(document.name.clone()))
     }
 
@@ -120,7 +127,11 @@ impl Etl {
     ///
     /// # Errors
     /// If the job was not accepted or the store can't be reached. A job that failed is an [`Outcome`].
-    pub async fn run(&self, pipeline: &impl Runnable, parameters: Map<String, Value>) -> Result<Outcome, EtlError> {
+    pub async fn run(
+        &self,
+        pipeline: &impl Runnable,
+        parameters: Map<String, Value>,
+    ) -> Result<Outcome, EtlError> {
         self.start(pipeline, parameters).await?.wait().await
     }
 
@@ -128,16 +139,28 @@ impl Etl {
     ///
     /// # Errors
     /// If the job was not accepted or the store can't be reached.
-    pub async fn start(&self, pipeline: &impl Runnable, parameters: Map<String, Value>) -> Result<JobHandle, EtlError> {
+    pub async fn start(
+        &self,
+        pipeline: &impl Runnable,
+        parameters: Map<String, Value>,
+    ) -> Result<JobHandle, EtlError> {
         let stored = self.put(pipeline).await?;
-        self.submit(&stored, Trigger::new(TriggerType::Api, By::system(), parameters)).await
+        self.submit(
+            &stored,
+            Trigger::new(TriggerType::Api, By::system(), parameters),
+        )
+        .await
     }
 
     /// Starts one job of a stored pipeline.
     ///
     /// # Errors
     /// If the job was not accepted or the store can't be reached.
-    pub async fn submit(&self, pipeline: &StoredPipeline, trigger: Trigger) -> Result<JobHandle, EtlError> {
+    pub async fn submit(
+        &self,
+        pipeline: &StoredPipeline,
+        trigger: Trigger,
+    ) -> Result<JobHandle, EtlError> {
         // Before the job exists, so that no notice of it is missed.
         let watcher = self.watch(None).await;
         let job = self.runtime.submit(pipeline, trigger).await?;
@@ -150,8 +173,16 @@ impl Etl {
     /// If there is no such job or the store can't be reached.
     pub async fn resume(&self, job: JobId) -> Result<JobHandle, EtlError> {
         let watcher = self.watch(None).await;
-        self.store().job(job).await?.ok_or(EtlError::NoSuchJob(job))?;
-        self.store().reap(ReapRequest { job: Some(job), limit: 1 }).await?;
+        self.store()
+            .job(job)
+            .await?
+            .ok_or(EtlError::NoSuchJob(job))?;
+        self.store()
+            .reap(ReapRequest {
+                job: Some(job),
+                limit: 1,
+            })
+            .await?;
         self.runtime.adopt(job);
         Ok(JobHandle::new(job, Arc::clone(self.store()), watcher))
     }

@@ -35,6 +35,9 @@ pub enum EtlError {
 }
 
 fn joined(faults: &[Fault]) -> String {
-    let lines: Vec<String> = faults.iter().map(|fault| format!("{}: {}", fault.pointer, fault.message)).collect();
+    let lines: Vec<String> = faults
+        .iter()
+        .map(|fault| format!("{}: {}", fault.pointer, fault.message))
+        .collect();
     lines.join("; ")
 }

@@ -53,8 +53,14 @@ pub trait Inputs<Args> {
 impl Flow {
     /// A pipeline of this name without steps.
     pub fn new(name: impl Into<String>) -> Self {
-        let inner = Inner { pipeline: Pipeline::new(name), functions: Vec::new(), unwired: Vec::new() };
-        Self { inner: Arc::new(Mutex::new(inner)) }
+        let inner = Inner {
+            pipeline: Pipeline::new(name),
+            functions: Vec::new(),
+            unwired: Vec::new(),
+        };
+        Self {
+            inner: Arc::new(Mutex::new(inner)),
+        }
     }
 
     /// Adds a step that calls an async function. If the function takes arguments, say what they are by
@@ -72,16 +78,28 @@ impl Flow {
         F: StepFunction<Args, Out>,
         Args: 'static,
     {
-        self.add(name, StepFunction::erase(function), std::any::TypeId::of::<Args>() != std::any::TypeId::of::<()>())
+        self.add(
+            name,
+            StepFunction::erase(function),
+            std::any::TypeId::of::<Args>() != std::any::TypeId::of::<()>(),
+        )
     }
 
     /// Adds a step that calls an async function whose first argument is the [`StepContext`](crate::contract::StepContext).
-    pub fn step_with_context<F, Args, Out>(&self, name: &str, function: F) -> StepHandle<Out, Needs<Args>>
+    pub fn step_with_context<F, Args, Out>(
+        &self,
+        name: &str,
+        function: F,
+    ) -> StepHandle<Out, Needs<Args>>
     where
         F: ContextFunction<Args, Out>,
         Args: 'static,
     {
-        self.add(name, ContextFunction::erase(function), std::any::TypeId::of::<Args>() != std::any::TypeId::of::<()>())
+        self.add(
+            name,
+            ContextFunction::erase(function),
+            std::any::TypeId::of::<Args>() != std::any::TypeId::of::<()>(),
+        )
     }
 
     /// Adds a step that a connector does. Its output is whatever JSON the connector gives.
@@ -125,7 +143,12 @@ impl Flow {
         outcome
     }
 
-    fn add<Out, State>(&self, name: &str, function: Function, takes_inputs: bool) -> StepHandle<Out, State> {
+    fn add<Out, State>(
+        &self,
+        name: &str,
+        function: Function,
+        takes_inputs: bool,
+    ) -> StepHandle<Out, State> {
         let function_name = format!("{}/{name}", self.lock().pipeline.name);
         let mut step = Step::new(name, "function");
         step.config = json!({ "function": function_name });
@@ -145,7 +168,12 @@ impl Flow {
         let position = inner.pipeline.steps.len();
         inner.pipeline.steps.push(step);
         drop(inner);
-        StepHandle { inner: Arc::clone(&self.inner), name, position, types: PhantomData }
+        StepHandle {
+            inner: Arc::clone(&self.inner),
+            name,
+            position,
+            types: PhantomData,
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -155,7 +183,9 @@ impl Flow {
 
 impl std::fmt::Debug for Flow {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Flow").field(&self.lock().pipeline.name).finish()
+        f.debug_tuple("Flow")
+            .field(&self.lock().pipeline.name)
+            .finish()
     }
 }
 
@@ -190,7 +220,9 @@ impl<Out, State> StepHandle<Out, State> {
 
     /// How long one attempt may run; rounded up to whole seconds.
     pub fn timeout(self, timeout: Duration) -> Self {
-        self.change(|step| step.timeout_seconds = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0))
+        self.change(|step| {
+            step.timeout_seconds = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0)
+        })
     }
 
     /// Runs only if this template gives true.
@@ -228,13 +260,22 @@ impl<Out, Args> StepHandle<Out, Needs<Args>> {
     /// Takes the outputs of these steps as its arguments, in order, and runs after them. The types must be equal.
     pub fn after(self, inputs: impl Inputs<Args>) -> StepHandle<Out> {
         let names = inputs.names();
-        let outputs: Vec<Value> =
-            names.iter().map(|name| format!("{{{{ steps['{name}'].output }}}}").into()).collect();
-        let handle = self.depend(names).change(|step| step.config["inputs"] = outputs.into());
+        let outputs: Vec<Value> = names
+            .iter()
+            .map(|name| format!("{{{{ steps['{name}'].output }}}}").into())
+            .collect();
+        let handle = self
+            .depend(names)
+            .change(|step| step.config["inputs"] = outputs.into());
         let mut inner = handle.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.unwired.retain(|unwired| *unwired != *handle.name);
         drop(inner);
-        StepHandle { inner: handle.inner, name: handle.name, position: handle.position, types: PhantomData }
+        StepHandle {
+            inner: handle.inner,
+            name: handle.name,
+            position: handle.position,
+            types: PhantomData,
+        }
     }
 }
 

@@ -35,7 +35,10 @@ pub struct FunctionConfig {
 
 impl Functions {
     pub(super) fn insert(&self, name: String, function: Function) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(name, function);
+        self.0
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name, function);
     }
 }
 
@@ -55,10 +58,23 @@ impl Connector for Functions {
         "Calls a function of the program that embeds the engine"
     }
 
-    async fn run(&self, config: FunctionConfig, _: Option<NoCredential>, ctx: StepContext) -> Result<Report, StepError> {
-        let function = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&config.function).cloned();
+    async fn run(
+        &self,
+        config: FunctionConfig,
+        _: Option<NoCredential>,
+        ctx: StepContext,
+    ) -> Result<Report, StepError> {
+        let function = self
+            .0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&config.function)
+            .cloned();
         let function = function.ok_or_else(|| {
-            StepError::permanent(format!("this program has no function {:?}; is it the one that made the job?", config.function))
+            StepError::permanent(format!(
+                "this program has no function {:?}; is it the one that made the job?",
+                config.function
+            ))
         })?;
         let stop = ctx.cancelled().clone();
         let output = tokio::select! {
@@ -132,6 +148,7 @@ function_of!(A, B, C, D);
 
 fn argument<T: DeserializeOwned>(input: Option<Value>) -> Result<T, StepError> {
     T::deserialize(input.unwrap_or_default()).map_err(|error| {
-        StepError::permanent("an input does not have the type that the function takes").because(error)
+        StepError::permanent("an input does not have the type that the function takes")
+            .because(error)
     })
 }

@@ -25,8 +25,17 @@ pub struct JobHandle {
 }
 
 impl JobHandle {
-    pub(super) fn new(job: JobId, store: Arc<dyn Store>, watcher: Option<Box<dyn Subscription>>) -> Self {
-        Self { job, store, watcher, ended: false }
+    pub(super) fn new(
+        job: JobId,
+        store: Arc<dyn Store>,
+        watcher: Option<Box<dyn Subscription>>,
+    ) -> Self {
+        Self {
+            job,
+            store,
+            watcher,
+            ended: false,
+        }
     }
 
     /// Which job.
@@ -52,7 +61,9 @@ impl JobHandle {
                     return Ok(Some(event));
                 }
                 Ok(Some(Received::Event(_))) => {}
-                Ok(Some(Received::Missed(_))) | Err(_) => self.ended = self.record().await?.status.is_terminal(),
+                Ok(Some(Received::Missed(_))) | Err(_) => {
+                    self.ended = self.record().await?.status.is_terminal()
+                }
                 Ok(None) => self.watcher = None,
             }
         }
@@ -71,7 +82,10 @@ impl JobHandle {
     }
 
     async fn record(&self) -> Result<JobRecord, EtlError> {
-        self.store.job(self.job).await?.ok_or(EtlError::NoSuchJob(self.job))
+        self.store
+            .job(self.job)
+            .await?
+            .ok_or(EtlError::NoSuchJob(self.job))
     }
 }
 
@@ -97,7 +111,9 @@ impl Outcome {
 
     /// A step by name (not one of its items).
     pub fn step(&self, name: &str) -> Option<&StepRecord> {
-        self.steps.iter().find(|step| &*step.name == name && step.item_index.is_none())
+        self.steps
+            .iter()
+            .find(|step| &*step.name == name && step.item_index.is_none())
     }
 
     /// What a step returned.
@@ -105,7 +121,12 @@ impl Outcome {
     /// # Errors
     /// If the step did not succeed, so that there is nothing to read.
     pub fn output<T: DeserializeOwned, S>(&self, step: &StepHandle<T, S>) -> Result<T, EtlError> {
-        let output = self.step(step.name()).map_or(&Value::Null, |step| &step.output_data);
-        T::deserialize(output).map_err(|source| EtlError::Output { step: step.name().into(), source })
+        let output = self
+            .step(step.name())
+            .map_or(&Value::Null, |step| &step.output_data);
+        T::deserialize(output).map_err(|source| EtlError::Output {
+            step: step.name().into(),
+            source,
+        })
     }
 }

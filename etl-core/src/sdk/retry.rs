@@ -9,7 +9,8 @@ use super::error::EtlError;
 use crate::contract::Store;
 use crate::contract::store::StoredPipeline;
 use crate::model::{
-    By, JobId, JobRecord, Page, PageRequest, StepKey, StepRecord, StepStatus, TakenOver, TriggerType,
+    By, JobId, JobRecord, Page, PageRequest, StepKey, StepRecord, StepStatus, TakenOver,
+    TriggerType,
 };
 use crate::runtime::Trigger;
 
@@ -21,13 +22,21 @@ pub(super) async fn trigger(
     by: By,
 ) -> Result<(StoredPipeline, Trigger), EtlError> {
     let record = store.job(job).await?.ok_or(EtlError::NoSuchJob(job))?;
-    let pipeline = store.pipeline_version(record.pipeline_id, record.pipeline_version).await?;
+    let pipeline = store
+        .pipeline_version(record.pipeline_id, record.pipeline_version)
+        .await?;
     let pipeline = pipeline.ok_or_else(|| EtlError::NoSuchPipeline(record.pipeline.to_string()))?;
     let taken_over = match from {
         RetryFrom::Start => Vec::new(),
         RetryFrom::Failed => results(store, job).await?,
     };
-    let JobRecord { parameters, context, scheduled_for, retry_attempt, .. } = record;
+    let JobRecord {
+        parameters,
+        context,
+        scheduled_for,
+        retry_attempt,
+        ..
+    } = record;
     let parameters = match parameters {
         Value::Object(parameters) => parameters,
         _ => serde_json::Map::new(),

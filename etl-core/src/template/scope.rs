@@ -79,7 +79,11 @@ pub struct Scope {
 
 impl Scope {
     pub(super) fn to_value(&self) -> Value {
-        let steps = Value::from_pairs(self.steps.iter().map(|(name, fact)| (&**name, fact.0.clone())));
+        let steps = Value::from_pairs(
+            self.steps
+                .iter()
+                .map(|(name, fact)| (&**name, fact.0.clone())),
+        );
         let mut roots = vec![("steps", steps)];
         roots.extend(self.params.as_ref().map(|fact| ("params", fact.0.clone())));
         roots.extend(self.job.as_ref().map(|fact| ("job", fact.0.clone())));

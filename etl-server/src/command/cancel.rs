@@ -13,7 +13,9 @@ use crate::view::print_json;
 pub(crate) async fn execute(config: &Config, args: &CancelArgs) -> Result<Exit, Failure> {
     let store = embedded::look(config).await?;
     let Some(before) = Journal::job(&store, args.id).await? else {
-        return Err(Failure::input(format!("there is no job {}", args.id)).hint("`etl jobs` lists them"));
+        return Err(
+            Failure::input(format!("there is no job {}", args.id)).hint("`etl jobs` lists them")
+        );
     };
     let status = JobStore::cancel(&store, args.id, "cancelled by `etl cancel`").await?;
     store.close().await;
@@ -22,7 +24,10 @@ pub(crate) async fn execute(config: &Config, args: &CancelArgs) -> Result<Exit, 
     } else if before.status.is_terminal() {
         println!("job {} has ended already: {status}", args.id);
     } else if status == JobStatus::Running {
-        println!("job {} is asked to end; if no process runs it, `etl retry {0}` ends it", args.id);
+        println!(
+            "job {} is asked to end; if no process runs it, `etl retry {0}` ends it",
+            args.id
+        );
     } else {
         println!("job {} is {status}", args.id);
     }

@@ -10,7 +10,10 @@ use crate::view::{print_json, table};
 pub(crate) fn execute(args: &ConnectorsArgs) -> Result<Exit, Failure> {
     let registry = embedded::registry();
     let Some(name) = &args.name else {
-        let infos: Vec<_> = registry.connectors().map(|(_, connector)| connector.info()).collect();
+        let infos: Vec<_> = registry
+            .connectors()
+            .map(|(_, connector)| connector.info())
+            .collect();
         if args.json {
             print_json(&json!({ "items": infos, "next_cursor": Value::Null }));
         } else {
@@ -24,7 +27,8 @@ pub(crate) fn execute(args: &ConnectorsArgs) -> Result<Exit, Failure> {
     };
     let Some(connector) = registry.connector(name) else {
         let known: Vec<&str> = registry.connectors().map(|(name, _)| name).collect();
-        return Err(Failure::input(format!("there is no connector {name:?}")).hint(format!("known are {}", known.join(", "))));
+        return Err(Failure::input(format!("there is no connector {name:?}"))
+            .hint(format!("known are {}", known.join(", "))));
     };
     let info = connector.info();
     if args.json {

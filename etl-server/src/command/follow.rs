@@ -21,13 +21,20 @@ pub(crate) async fn to_the_end(
     } else {
         print!("{}", summary(&outcome));
         if !outcome.is_success() {
-            eprintln!("hint: `etl logs {job}` shows what it said; `etl retry {job} --from-failed` goes on from there");
+            eprintln!(
+                "hint: `etl logs {job}` shows what it said; `etl retry {job} --from-failed` goes on from there"
+            );
         }
     }
     Ok(Exit::of_job(outcome.status()))
 }
 
-async fn watched(etl: &Etl, mut handle: JobHandle, pipeline: &StoredPipeline, json: bool) -> Result<Outcome, Failure> {
+async fn watched(
+    etl: &Etl,
+    mut handle: JobHandle,
+    pipeline: &StoredPipeline,
+    json: bool,
+) -> Result<Outcome, Failure> {
     let job = handle.id();
     let mut view = RunView::new(job, &pipeline.document, json);
     let mut interrupts = Interrupts::new()?;
@@ -60,8 +67,15 @@ struct Interrupts {
 
 impl Interrupts {
     fn new() -> Result<Self, Failure> {
-        let watch = |kind| signal(kind).map_err(|error| Failure::new(Exit::Unreachable, "signals can't be watched").because(error));
-        Ok(Self { interrupt: watch(SignalKind::interrupt())?, terminate: watch(SignalKind::terminate())? })
+        let watch = |kind| {
+            signal(kind).map_err(|error| {
+                Failure::new(Exit::Unreachable, "signals can't be watched").because(error)
+            })
+        };
+        Ok(Self {
+            interrupt: watch(SignalKind::interrupt())?,
+            terminate: watch(SignalKind::terminate())?,
+        })
     }
 
     async fn next(&mut self) {

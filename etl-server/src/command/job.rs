@@ -14,7 +14,9 @@ use crate::view::{print_json, summary};
 pub(crate) async fn execute(config: &Config, args: &JobArgs) -> Result<Exit, Failure> {
     let store = embedded::look(config).await?;
     let Some(job) = store.job(args.id).await? else {
-        return Err(Failure::input(format!("there is no job {}", args.id)).hint("`etl jobs` lists them"));
+        return Err(
+            Failure::input(format!("there is no job {}", args.id)).hint("`etl jobs` lists them")
+        );
     };
     let steps = steps(&store, args.id).await?;
     store.close().await;

@@ -11,15 +11,24 @@ use crate::view::{duration, print_json, table};
 
 pub(crate) async fn execute(config: &Config, args: JobsArgs) -> Result<Exit, Failure> {
     let store = embedded::look(config).await?;
-    let filter = JobFilter { status: args.status, pipeline: args.pipeline, ..JobFilter::default() };
-    let request = PageRequest { limit: args.limit.into(), cursor: args.cursor.map(Cursor) };
+    let filter = JobFilter {
+        status: args.status,
+        pipeline: args.pipeline,
+        ..JobFilter::default()
+    };
+    let request = PageRequest {
+        limit: args.limit.into(),
+        cursor: args.cursor.map(Cursor),
+    };
     let page = store.jobs(&filter, &request).await?;
     store.close().await;
     if args.json {
         print_json(&page);
         return Ok(Exit::Success);
     }
-    let mut table = table(["job", "pipeline", "status", "trigger", "created", "took", "rows"]);
+    let mut table = table([
+        "job", "pipeline", "status", "trigger", "created", "took", "rows",
+    ]);
     for job in &page.items {
         table.add_row([
             job.id.to_string(),

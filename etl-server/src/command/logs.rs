@@ -21,13 +21,18 @@ pub(crate) async fn execute(config: &Config, args: &LogsArgs) -> Result<Exit, Fa
     loop {
         // The state first: lines that come after it are read in the next round.
         let Some(job) = store.job(args.id).await? else {
-            return Err(Failure::input(format!("there is no job {}", args.id)).hint("`etl jobs` lists them"));
+            return Err(Failure::input(format!("there is no job {}", args.id))
+                .hint("`etl jobs` lists them"));
         };
         loop {
             let lines = store.lines(args.id, after, PAGE).await?;
             for line in &lines {
                 after = line.seq;
-                if args.json { print_line(line) } else { println!("{}", log_line(line)) }
+                if args.json {
+                    print_line(line)
+                } else {
+                    println!("{}", log_line(line))
+                }
             }
             if lines.len() < PAGE {
                 break;

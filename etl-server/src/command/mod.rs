@@ -33,7 +33,9 @@ pub(crate) fn execute(args: Args) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(Exit::Unreachable, "the program can't start its threads").because(error))?;
+        .map_err(|error| {
+            Failure::new(Exit::Unreachable, "the program can't start its threads").because(error)
+        })?;
     let exit = runtime.block_on(async {
         match args.command {
             Command::Run(run) => run::execute(&config, run).await,
@@ -42,7 +44,9 @@ pub(crate) fn execute(args: Args) -> Result<Exit, Failure> {
             Command::Logs(logs) => logs::execute(&config, &logs).await,
             Command::Retry(retry) => retry::execute(&config, &retry).await,
             Command::Cancel(cancel) => cancel::execute(&config, &cancel).await,
-            Command::Completions { .. } | Command::Validate(_) | Command::Connectors(_) => Ok(Exit::Success),
+            Command::Completions { .. } | Command::Validate(_) | Command::Connectors(_) => {
+                Ok(Exit::Success)
+            }
         }
     });
     // A connector's blocking thread that does not heed its cancellation must not keep the program.

@@ -22,12 +22,20 @@ pub(crate) async fn execute(config: &Config, args: &RetryArgs) -> Result<Exit, F
 async fn go_on(etl: &etl_core::sdk::Etl, args: &RetryArgs) -> Result<Exit, Failure> {
     let store = etl.store();
     let Some(job) = Journal::job(&**store, args.id).await? else {
-        return Err(Failure::input(format!("there is no job {}", args.id)).hint("`etl jobs` lists them"));
+        return Err(
+            Failure::input(format!("there is no job {}", args.id)).hint("`etl jobs` lists them")
+        );
     };
-    let pipeline = Catalog::pipeline_version(&**store, job.pipeline_id, job.pipeline_version).await?;
-    let pipeline = pipeline.ok_or_else(|| Failure::input(format!("the pipeline of job {} is gone", job.id)))?;
+    let pipeline =
+        Catalog::pipeline_version(&**store, job.pipeline_id, job.pipeline_version).await?;
+    let pipeline = pipeline
+        .ok_or_else(|| Failure::input(format!("the pipeline of job {} is gone", job.id)))?;
     let handle = if job.status.is_terminal() {
-        let from = if args.from_failed { RetryFrom::Failed } else { RetryFrom::Start };
+        let from = if args.from_failed {
+            RetryFrom::Failed
+        } else {
+            RetryFrom::Start
+        };
         etl.retry(job.id, from, By("cli".into())).await?
     } else {
         etl.resume(job.id).await?

@@ -14,7 +14,12 @@ pub(crate) fn execute(args: &ValidateArgs) -> Exit {
         match document::read(file, &registry) {
             Ok(document) if !args.json => {
                 let steps = document.pipeline.steps.len();
-                println!("{}: valid, pipeline {:?} with {steps} step{}", file.display(), document.pipeline.name, plural(steps));
+                println!(
+                    "{}: valid, pipeline {:?} with {steps} step{}",
+                    file.display(),
+                    document.pipeline.name,
+                    plural(steps)
+                );
             }
             Ok(_) => {}
             Err(found) => faults.extend(found),
@@ -30,7 +35,11 @@ pub(crate) fn execute(args: &ValidateArgs) -> Exit {
             eprintln!("{} fault{}", faults.len(), plural(faults.len()));
         }
     }
-    if faults.is_empty() { Exit::Success } else { Exit::BadInput }
+    if faults.is_empty() {
+        Exit::Success
+    } else {
+        Exit::BadInput
+    }
 }
 
 fn plural(count: usize) -> &'static str {

@@ -24,7 +24,12 @@ pub(crate) fn print_line(object: &impl Serialize) {
 /// What `etl run --json` prints: a contract.
 pub(crate) fn run_document(outcome: &Outcome) -> Value {
     let job = &outcome.job;
-    let steps: Vec<Value> = outcome.steps.iter().filter(|step| !is_replaced(step)).map(step_document).collect();
+    let steps: Vec<Value> = outcome
+        .steps
+        .iter()
+        .filter(|step| !is_replaced(step))
+        .map(step_document)
+        .collect();
     json!({
         "job_id": job.id,
         "pipeline": job.pipeline,
@@ -43,8 +48,11 @@ pub(super) fn is_replaced(step: &StepRecord) -> bool {
 }
 
 fn step_document(step: &StepRecord) -> Value {
-    let artifacts: Map<String, Value> =
-        step.artifacts.iter().map(|artifact| (artifact.name.to_string(), artifact.uri.clone().into())).collect();
+    let artifacts: Map<String, Value> = step
+        .artifacts
+        .iter()
+        .map(|artifact| (artifact.name.to_string(), artifact.uri.clone().into()))
+        .collect();
     json!({
         "name": step.name,
         "index": step.item_index,

@@ -42,11 +42,19 @@ impl RunView {
             eprintln!("job {job} of {}", pipeline.name);
             Mode::Plain
         };
-        Self { mode, started: BTreeMap::new() }
+        Self {
+            mode,
+            started: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn show(&mut self, event: &Event) {
-        if let EventKind::Step { key, status: StepStatus::Running, .. } = &event.kind {
+        if let EventKind::Step {
+            key,
+            status: StepStatus::Running,
+            ..
+        } = &event.kind
+        {
             self.started.entry(*key).or_insert_with(Instant::now);
         }
         match &mut self.mode {
@@ -83,15 +91,26 @@ impl Live {
     fn new(job: JobId, pipeline: &Pipeline) -> Self {
         let bars = MultiProgress::new();
         let total = bars.add(ProgressBar::new(pipeline.steps.len() as u64));
-        total.set_style(style("{spinner} {prefix} {wide_bar} {pos}/{len} steps {elapsed}"));
+        total.set_style(style(
+            "{spinner} {prefix} {wide_bar} {pos}/{len} steps {elapsed}",
+        ));
         total.set_prefix(format!("{} {job}", pipeline.name));
         total.enable_steady_tick(Duration::from_millis(120));
-        Self { bars, total, steps: BTreeMap::new() }
+        Self {
+            bars,
+            total,
+            steps: BTreeMap::new(),
+        }
     }
 
     fn show(&mut self, event: &Event, started: &BTreeMap<StepKey, Instant>) {
         match &event.kind {
-            EventKind::Step { step, key, status: StepStatus::Running, .. } if self.steps.len() < MOST_LINES => {
+            EventKind::Step {
+                step,
+                key,
+                status: StepStatus::Running,
+                ..
+            } if self.steps.len() < MOST_LINES => {
                 let bar = self.bars.add(ProgressBar::new_spinner());
                 bar.set_style(style("  {spinner} {prefix:24} {msg}"));
                 bar.set_prefix(name(step, *key));
@@ -100,11 +119,22 @@ impl Live {
                     old.finish_and_clear();
                 }
             }
-            EventKind::Progress { key, progress, rows_processed, .. } => {
+            EventKind::Progress {
+                key,
+                progress,
+                rows_processed,
+                ..
+            } => {
                 if let (Some(bar), Some(since)) = (self.steps.get(key), started.get(key)) {
                     let rate = *rows_processed as f64 / since.elapsed().as_secs_f64().max(0.001);
-                    let percent = progress.map(|percent| format!("{percent} %, ")).unwrap_or_default();
-                    bar.set_message(format!("{percent}{} rows, {} rows/s", number(*rows_processed), number(rate as u64)));
+                    let percent = progress
+                        .map(|percent| format!("{percent} %, "))
+                        .unwrap_or_default();
+                    bar.set_message(format!(
+                        "{percent}{} rows, {} rows/s",
+                        number(*rows_processed),
+                        number(rate as u64)
+                    ));
                 }
             }
             EventKind::Expanded { items, .. } => self.total.inc_length(u64::from(*items)),
@@ -135,14 +165,31 @@ fn style(template: &str) -> ProgressStyle {
 fn line(event: &Event, started: &BTreeMap<StepKey, Instant>) -> Option<String> {
     match &event.kind {
         EventKind::Job { status, .. } => Some(format!("job {status}")),
-        EventKind::Expanded { step, items, .. } => Some(format!("{step}: fans out to {items} items")),
-        EventKind::Step { step, key, status, attempt, rows_processed, error_message } => {
+        EventKind::Expanded { step, items, .. } => {
+            Some(format!("{step}: fans out to {items} items"))
+        }
+        EventKind::Step {
+            step,
+            key,
+            status,
+            attempt,
+            rows_processed,
+            error_message,
+        } => {
             let name = name(step, *key);
-            let took = started.get(key).map(|since| duration(since.elapsed().as_millis() as u64)).unwrap_or_default();
+            let took = started
+                .get(key)
+                .map(|since| duration(since.elapsed().as_millis() as u64))
+                .unwrap_or_default();
             Some(match (status, error_message) {
-                (StepStatus::Running, _) if *attempt > 1 => format!("{name}: running, attempt {attempt}"),
+                (StepStatus::Running, _) if *attempt > 1 => {
+                    format!("{name}: running, attempt {attempt}")
+                }
                 (StepStatus::Success, _) if *rows_processed > 0 => {
-                    format!("{name}: success, {} rows in {took}", number(*rows_processed))
+                    format!(
+                        "{name}: success, {} rows in {took}",
+                        number(*rows_processed)
+                    )
                 }
                 (StepStatus::Success, _) => format!("{name}: success in {took}"),
                 (status, Some(error)) => format!("{name}: {status}, {error}"),
@@ -150,11 +197,14 @@ fn line(event: &Event, started: &BTreeMap<StepKey, Instant>) -> Option<String> {
             })
         }
         // Failures are told by the step's own event.
-        EventKind::Log(line) if line.level < LogLevel::Error => Some(log_line(line).split_once(' ')?.1.to_owned()),
+        EventKind::Log(line) if line.level < LogLevel::Error => {
+            Some(log_line(line).split_once(' ')?.1.to_owned())
+        }
         EventKind::Log(_) | EventKind::Progress { .. } => None,
     }
 }
 
 fn name(step: &str, key: StepKey) -> String {
-    key.item.map_or_else(|| step.to_owned(), |item| format!("{step}[{item}]"))
+    key.item
+        .map_or_else(|| step.to_owned(), |item| format!("{step}[{item}]"))
 }

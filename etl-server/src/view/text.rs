@@ -14,7 +14,10 @@ const MOST_ROWS: usize = 60;
 /// A table with this head.
 pub(crate) fn table<const N: usize>(head: [&str; N]) -> Table {
     let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic).set_header(head);
+    table
+        .load_preset(UTF8_HORIZONTAL_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(head);
     table
 }
 
@@ -23,7 +26,11 @@ pub(crate) fn duration(milliseconds: u64) -> String {
     match milliseconds {
         0..1_000 => format!("{milliseconds} ms"),
         1_000..60_000 => format!("{:.1} s", milliseconds as f64 / 1_000.0),
-        _ => format!("{} min {:02} s", milliseconds / 60_000, milliseconds / 1_000 % 60),
+        _ => format!(
+            "{} min {:02} s",
+            milliseconds / 60_000,
+            milliseconds / 1_000 % 60
+        ),
     }
 }
 
@@ -36,7 +43,11 @@ pub(crate) fn bytes(count: u64) -> String {
         value /= 1024.0;
         unit += 1;
     }
-    if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+    if unit == 0 {
+        format!("{count} B")
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
 }
 
 /// A number with separators.
@@ -54,10 +65,29 @@ pub(crate) fn number(value: u64) -> String {
 
 /// What became of a job: its steps as a table, and a line for the whole.
 pub(crate) fn summary(outcome: &Outcome) -> String {
-    let mut table = table(["step", "connector", "status", "attempts", "rows", "bytes", "took"]);
-    let shown: Vec<&StepRecord> = outcome.steps.iter().filter(|step| !is_replaced(step)).collect();
-    let rows: Vec<&StepRecord> =
-        if shown.len() > MOST_ROWS { outcome.steps.iter().filter(|step| step.item_index.is_none()).collect() } else { shown };
+    let mut table = table([
+        "step",
+        "connector",
+        "status",
+        "attempts",
+        "rows",
+        "bytes",
+        "took",
+    ]);
+    let shown: Vec<&StepRecord> = outcome
+        .steps
+        .iter()
+        .filter(|step| !is_replaced(step))
+        .collect();
+    let rows: Vec<&StepRecord> = if shown.len() > MOST_ROWS {
+        outcome
+            .steps
+            .iter()
+            .filter(|step| step.item_index.is_none())
+            .collect()
+    } else {
+        shown
+    };
     for step in rows.iter().take(MOST_ROWS) {
         table.add_row([
             step_name(step),
@@ -71,7 +101,12 @@ pub(crate) fn summary(outcome: &Outcome) -> String {
     }
     let mut text = format!("{table}\n");
     if rows.len() > MOST_ROWS {
-        let _ = writeln!(text, "… and {} more steps: `etl job {} --json` has all", rows.len() - MOST_ROWS, outcome.job.id);
+        let _ = writeln!(
+            text,
+            "… and {} more steps: `etl job {} --json` has all",
+            rows.len() - MOST_ROWS,
+            outcome.job.id
+        );
     }
     let job = &outcome.job;
     let _ = writeln!(
@@ -100,7 +135,9 @@ fn step_name(step: &StepRecord) -> String {
 
 fn status(step: &StepRecord) -> String {
     match (step.status, step.skip_reason) {
-        (StepStatus::Skipped, Some(reason)) => format!("skipped ({})", reason.as_str().replace('_', " ")),
+        (StepStatus::Skipped, Some(reason)) => {
+            format!("skipped ({})", reason.as_str().replace('_', " "))
+        }
         (status, _) => status.to_string(),
     }
 }
@@ -113,12 +150,26 @@ pub(crate) fn log_line(line: &LogLine) -> String {
             Some(item) => write!(text, "{step}[{item}]"),
             None => write!(text, "{step}"),
         };
-        let _ = if line.attempt > 1 { write!(text, "#{}: ", line.attempt) } else { write!(text, ": ") };
+        let _ = if line.attempt > 1 {
+            write!(text, "#{}: ", line.attempt)
+        } else {
+            write!(text, ": ")
+        };
     }
     // What a step says must not move the cursor or colour the reader's terminal.
-    text.extend(line.message.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }));
+    text.extend(line.message.chars().map(|c| {
+        if c.is_control() && c != '\t' {
+            '\u{fffd}'
+        } else {
+            c
+        }
+    }));
     if !line.metadata.is_empty() {
-        let _ = write!(text, " {}", serde_json::Value::Object(line.metadata.clone()));
+        let _ = write!(
+            text,
+            " {}",
+            serde_json::Value::Object(line.metadata.clone())
+        );
     }
     text
 }
@@ -129,8 +180,17 @@ mod tests {
 
     #[test]
     fn figures_are_written_for_people() {
-        assert_eq!([duration(7), duration(1_250), duration(61_000)], ["7 ms", "1.2 s", "1 min 01 s"]);
-        assert_eq!([bytes(1_023), bytes(1_536), bytes(5 << 30)], ["1023 B", "1.5 KiB", "5.0 GiB"]);
-        assert_eq!([number(7), number(1_000), number(12_345_678)], ["7", "1,000", "12,345,678"]);
+        assert_eq!(
+            [duration(7), duration(1_250), duration(61_000)],
+            ["7 ms", "1.2 s", "1 min 01 s"]
+        );
+        assert_eq!(
+            [bytes(1_023), bytes(1_536), bytes(5 << 30)],
+            ["1023 B", "1.5 KiB", "5.0 GiB"]
+        );
+        assert_eq!(
+            [number(7), number(1_000), number(12_345_678)],
+            ["7", "1,000", "12,345,678"]
+        );
     }
 }

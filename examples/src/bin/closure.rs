@@ -18,15 +18,32 @@ async fn main() -> anyhow::Result<()> {
             let call = counted.fetch_add(1, Ordering::Relaxed) + 1;
             async move {
                 ctx.info(format!("call {call}")).await;
-                if call < 3 { Err(StepError::transient("not yet")) } else { Ok(call) }
+                if call < 3 {
+                    Err(StepError::transient("not yet"))
+                } else {
+                    Ok(call)
+                }
             }
         })
-        .retry(5, RetryPolicy { base_delay_seconds: 0.01, max_delay_seconds: 0.1, jitter: true });
-    let doubled = flow.step("doubled", |n: u64| async move { Ok::<_, StepError>(n * 2) }).after(&unsteady);
+        .retry(
+            5,
+            RetryPolicy {
+                base_delay_seconds: 0.01,
+                max_delay_seconds: 0.1,
+                jitter: true,
+            },
+        );
+    let doubled = flow
+        .step("doubled", |n: u64| async move { Ok::<_, StepError>(n * 2) })
+        .after(&unsteady);
 
     let etl = Etl::builder().build();
     let outcome = etl.run(&flow, serde_json::Map::new()).await?;
-    println!("{} after {} calls", outcome.output(&doubled)?, calls.load(Ordering::Relaxed));
+    println!(
+        "{} after {} calls",
+        outcome.output(&doubled)?,
+        calls.load(Ordering::Relaxed)
+    );
     assert_eq!(outcome.output(&doubled)?, 6);
     assert_eq!(outcome.step("unsteady").map(|step| step.attempt), Some(3));
     etl.shutdown().await;

@@ -31,9 +31,22 @@ impl Connector for WordCount {
         EffectClass::Idempotent
     }
 
-    async fn run(&self, config: WordCountConfig, _: Option<NoCredential>, ctx: StepContext) -> Result<Report, StepError> {
-        let words = config.text.split_whitespace().filter(|word| word.chars().count() >= config.shortest).count() as u64;
-        ctx.progress(Progress { percent: Some(100), rows_processed: words, ..Progress::default() });
+    async fn run(
+        &self,
+        config: WordCountConfig,
+        _: Option<NoCredential>,
+        ctx: StepContext,
+    ) -> Result<Report, StepError> {
+        let words = config
+            .text
+            .split_whitespace()
+            .filter(|word| word.chars().count() >= config.shortest)
+            .count() as u64;
+        ctx.progress(Progress {
+            percent: Some(100),
+            rows_processed: words,
+            ..Progress::default()
+        });
         ctx.info(format!("{words} words")).await;
         Ok(Report::rows(words).with_output(json!({ "words": words })))
     }
@@ -44,12 +57,19 @@ async fn main() -> anyhow::Result<()> {
     let mut count = Step::new("count", "word_count");
     count.config = json!({ "text": "{{ params.text }}", "shortest": 4 });
     let mut pipeline = Pipeline::new("words");
-    pipeline.parameters = json!({ "properties": { "text": { "type": "string" } } }).as_object().cloned();
+    pipeline.parameters = json!({ "properties": { "text": { "type": "string" } } })
+        .as_object()
+        .cloned();
     pipeline.steps.push(count);
 
     let etl = Etl::builder().connector(WordCount).build();
     let parameters = json!({ "text": "to be or not to be, that is the question" });
-    let outcome = etl.run(&pipeline, parameters.as_object().cloned().unwrap_or_default()).await?;
+    let outcome = etl
+        .run(
+            &pipeline,
+            parameters.as_object().cloned().unwrap_or_default(),
+        )
+        .await?;
     let words = outcome.step("count").map(|step| step.rows_processed);
     println!("{words:?}");
     assert_eq!(words, Some(2));
@@ -57,7 +77,14 @@ async fn main() -> anyhow::Result<()> {
     // What the configuration can't be is told before anything runs.
     pipeline.steps[0].config = json!({ "txt": "…" });
     let refused = etl.run(&pipeline, serde_json::Map::new()).await;
-    println!("{}", refused.as_ref().err().map(ToString::to_string).unwrap_or_default());
+    println!(
+        "{}",
+        refused
+            .as_ref()
+            .err()
+            .map(ToString::to_string)
+            .unwrap_or_default()
+    );
     assert!(refused.is_err());
     etl.shutdown().await;
     Ok(())

@@ -10,8 +10,15 @@ struct Sale {
 }
 
 async fn extract() -> Result<Vec<Sale>, StepError> {
-    let sale = |shop: &str, amount| Sale { shop: shop.into(), amount };
-    Ok(vec![sale("Lisbon", 120), sale("Recife", 80), sale("Lisbon", 40)])
+    let sale = |shop: &str, amount| Sale {
+        shop: shop.into(),
+        amount,
+    };
+    Ok(vec![
+        sale("Lisbon", 120),
+        sale("Recife", 80),
+        sale("Lisbon", 40),
+    ])
 }
 
 async fn total(sales: Vec<Sale>) -> Result<u64, StepError> {
@@ -19,7 +26,8 @@ async fn total(sales: Vec<Sale>) -> Result<u64, StepError> {
 }
 
 async fn shops(sales: Vec<Sale>) -> Result<Vec<String>, StepError> {
-    let shops: std::collections::BTreeSet<String> = sales.into_iter().map(|sale| sale.shop).collect();
+    let shops: std::collections::BTreeSet<String> =
+        sales.into_iter().map(|sale| sale.shop).collect();
     Ok(shops.into_iter().collect())
 }
 

@@ -11,7 +11,8 @@ async fn main() -> anyhow::Result<()> {
         ctx.info("hello from the first step").await;
         Ok::<_, StepError>(1_u64)
     });
-    flow.step("second", |n: u64| async move { Ok::<_, StepError>(n + 1) }).after(&first);
+    flow.step("second", |n: u64| async move { Ok::<_, StepError>(n + 1) })
+        .after(&first);
 
     let etl = Etl::builder().build();
     let mut handle = etl.start(&flow, serde_json::Map::new()).await?;
@@ -26,10 +27,16 @@ async fn main() -> anyhow::Result<()> {
     }
     println!("{}", seen.join(", "));
     assert_eq!(seen.last().map(String::as_str), Some("job success"));
-    assert!(seen.iter().position(|e| e == "first success") <= seen.iter().position(|e| e == "second running"));
+    assert!(
+        seen.iter().position(|e| e == "first success")
+            <= seen.iter().position(|e| e == "second running")
+    );
 
     let log = etl.store().lines(job, 0, 100).await?;
-    assert!(log.iter().any(|line| line.message == "hello from the first step"));
+    assert!(
+        log.iter()
+            .any(|line| line.message == "hello from the first step")
+    );
     etl.shutdown().await;
     Ok(())
 }

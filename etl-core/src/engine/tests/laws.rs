@@ -35,10 +35,19 @@ fn plots() -> impl Strategy<Value = Plot> {
         2 => Just(Fate::Fails),
         1 => Just(Fate::NotWanted),
     ];
-    let step = (prop::collection::vec(any::<prop::sample::Index>(), 0..4), rule, fate, prop::option::weighted(0.2, 0usize..4));
+    let step = (
+        prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+        rule,
+        fate,
+        prop::option::weighted(0.2, 0usize..4),
+    );
     let steps = prop::collection::vec(step, 1..14).prop_map(|steps| {
         let link = |(at, (on, rule, fate, items)): (usize, (Vec<prop::sample::Index>, _, _, _))| {
-            let mut on: Vec<usize> = if at == 0 { Vec::new() } else { on.iter().map(|index| index.index(at)).collect() };
+            let mut on: Vec<usize> = if at == 0 {
+                Vec::new()
+            } else {
+                on.iter().map(|index| index.index(at)).collect()
+            };
             on.sort_unstable();
             on.dedup();
             (on, rule, fate, items)
@@ -47,8 +56,20 @@ fn plots() -> impl Strategy<Value = Plot> {
     });
     let choices = prop::collection::vec(any::<usize>(), 64);
     let crashes = prop::collection::vec(1usize..60, 0..3);
-    (steps, choices, crashes, prop::option::weighted(0.2, 1usize..60), 1u32..6)
-        .prop_map(|(steps, choices, crashes, cancel_at, parallel)| Plot { steps, choices, crashes, cancel_at, parallel })
+    (
+        steps,
+        choices,
+        crashes,
+        prop::option::weighted(0.2, 1usize..60),
+        1u32..6,
+    )
+        .prop_map(|(steps, choices, crashes, cancel_at, parallel)| Plot {
+            steps,
+            choices,
+            crashes,
+            cancel_at,
+            parallel,
+        })
 }
 
 fn world_of(plot: &Plot) -> World {
@@ -79,11 +100,22 @@ fn expected(plot: &Plot) -> Vec<StepStatus> {
     let mut statuses = Vec::new();
     for (on, rule, fate, items) in &plot.steps {
         let count = |what| on.iter().filter(|on| settled[**on] == what).count() as u32;
-        let decision = decide(*rule, count(Settled::Success), count(Settled::Failed), count(Settled::Skipped));
+        let decision = decide(
+            *rule,
+            count(Settled::Success),
+            count(Settled::Failed),
+            count(Settled::Skipped),
+        );
         let (status, as_settled) = match (decision, fate) {
-            (Decision::Skip(SkipReason::UpstreamFailed), _) => (StepStatus::Skipped, Settled::Failed),
-            (Decision::Skip(_), _) | (Decision::Run, Fate::NotWanted) => (StepStatus::Skipped, Settled::Skipped),
-            (Decision::Run, Fate::Fails) if *items != Some(0) => (StepStatus::Failed, Settled::Failed),
+            (Decision::Skip(SkipReason::UpstreamFailed), _) => {
+                (StepStatus::Skipped, Settled::Failed)
+            }
+            (Decision::Skip(_), _) | (Decision::Run, Fate::NotWanted) => {
+                (StepStatus::Skipped, Settled::Skipped)
+            }
+            (Decision::Run, Fate::Fails) if *items != Some(0) => {
+                (StepStatus::Failed, Settled::Failed)
+            }
             (Decision::Run, _) => (StepStatus::Success, Settled::Success),
         };
         settled.push(as_settled);
@@ -112,7 +144,10 @@ fn play(plot: &Plot) -> World {
         if possible.len() > 1 {
             possible.retain(|happening| *happening != Happening::Time);
         }
-        assert!(!possible.is_empty(), "the job waits for nothing and has not ended");
+        assert!(
+            !possible.is_empty(),
+            "the job waits for nothing and has not ended"
+        );
         world.happen(possible[plot.choices[turn % plot.choices.len()] % possible.len()]);
         for (key, row) in &world.rows {
             if row.status == StepStatus::Success {

@@ -20,7 +20,12 @@ impl Connector for Noop {
     type Config = BTreeMap<String, Value>;
     type Credential = NoCredential;
 
-    async fn run(&self, _: Self::Config, _: Option<NoCredential>, _: StepContext) -> Result<Report, StepError> {
+    async fn run(
+        &self,
+        _: Self::Config,
+        _: Option<NoCredential>,
+        _: StepContext,
+    ) -> Result<Report, StepError> {
         Ok(Report::default())
     }
 }
@@ -33,7 +38,10 @@ pub(super) fn step(name: &str, dependencies: &[&str]) -> Step {
 }
 
 pub(super) fn pipeline(steps: Vec<Step>) -> Pipeline {
-    Pipeline { steps, ..Pipeline::new("test") }
+    Pipeline {
+        steps,
+        ..Pipeline::new("test")
+    }
 }
 
 /// What the attempt of a task comes to.
@@ -71,9 +79,15 @@ impl World {
     pub(super) fn new(pipeline: Pipeline, params: Value, script: Script) -> Self {
         let registry = Registry::new().with(Noop);
         let plan = Arc::new(Plan::compile(Arc::new(pipeline), &registry).unwrap());
-        let rows = (0..plan.steps.len() as u32).map(|at| (StepKey::step(at), blank(StepKey::step(at)))).collect();
+        let rows = (0..plan.steps.len() as u32)
+            .map(|at| (StepKey::step(at), blank(StepKey::step(at))))
+            .collect();
         let now = Timestamp::from_seconds(1_700_000_000);
-        let machine = JobMachine::open(Arc::clone(&plan), snapshot(&plan, &BTreeMap::new(), &params, now, None), lease(1));
+        let machine = JobMachine::open(
+            Arc::clone(&plan),
+            snapshot(&plan, &BTreeMap::new(), &params, now, None),
+            lease(1),
+        );
         let mut world = Self {
             plan,
             machine,
@@ -123,7 +137,10 @@ impl World {
     pub(super) fn run(&mut self) -> JobStatus {
         while self.closed.is_none() {
             let possible = self.possible();
-            let first = possible.first().copied().expect("the job waits for nothing and has not ended");
+            let first = possible
+                .first()
+                .copied()
+                .expect("the job waits for nothing and has not ended");
             self.happen(first);
         }
         self.job
@@ -152,7 +169,10 @@ impl World {
                 let commit = self.in_flight.take().unwrap();
                 let seq = commit.seq;
                 self.apply(commit);
-                self.input(Input::Committed { seq, verdict: Verdict::Applied });
+                self.input(Input::Committed {
+                    seq,
+                    verdict: Verdict::Applied,
+                });
             }
             Happening::NotAdopted(key) => {
                 self.adopting.remove(&key);
@@ -164,8 +184,15 @@ impl World {
             }
             Happening::Ended(key) => {
                 let (task, told_to_stop) = self.running.remove(&key).unwrap();
-                let result = if told_to_stop { Err(StepError::transient("stopped")) } else { (self.script)(&task) };
-                self.input(Input::Step { key, event: StepEvent::Result(result) });
+                let result = if told_to_stop {
+                    Err(StepError::transient("stopped"))
+                } else {
+                    (self.script)(&task)
+                };
+                self.input(Input::Step {
+                    key,
+                    event: StepEvent::Result(result),
+                });
             }
             Happening::Time => {
                 self.now = self.now.max(self.wake.take().unwrap());
@@ -176,12 +203,21 @@ impl World {
 
     pub(super) fn say(&mut self, key: StepKey, event: StepEvent) {
         let attempt = self.rows[&key].attempt;
-        self.input(Input::Step { key: AttemptKey { job: JOB, step: key, attempt }, event });
+        self.input(Input::Step {
+            key: AttemptKey {
+                job: JOB,
+                step: key,
+                attempt,
+            },
+            event,
+        });
     }
 
     pub(super) fn cancel(&mut self) {
         self.cancel_requested = Some("asked".into());
-        self.input(Input::Cancel { reason: "asked".into() });
+        self.input(Input::Cancel {
+            reason: "asked".into(),
+        });
     }
 
     pub(super) fn lose(&mut self) {
@@ -203,7 +239,13 @@ impl World {
         self.slots = 0;
         self.fence += 1;
         self.seq = 0;
-        let snapshot = snapshot(&self.plan, &self.rows, &self.params, self.now, self.cancel_requested.clone());
+        let snapshot = snapshot(
+            &self.plan,
+            &self.rows,
+            &self.params,
+            self.now,
+            self.cancel_requested.clone(),
+        );
         self.machine = JobMachine::open(Arc::clone(&self.plan), snapshot, lease(self.fence));
         self.input(Input::Opened);
     }
@@ -228,20 +270,38 @@ impl World {
                     }
                 }
                 Effect::Wake(at) => self.wake = Some(at),
-                Effect::Release(slots) => self.slots = self.slots.checked_sub(slots).expect("released more than it has"),
+                Effect::Release(slots) => {
+                    self.slots = self
+                        .slots
+                        .checked_sub(slots)
+                        .expect("released more than it has")
+                }
                 Effect::Close(status) => self.closed = Some(status),
             }
         }
-        assert!(self.running.len() <= self.slots || self.closed.is_some(), "more attempts than slots");
+        assert!(
+            self.running.len() <= self.slots || self.closed.is_some(),
+            "more attempts than slots"
+        );
     }
 
     fn start(&mut self, task: StepTask) {
         let row = &self.rows[&task.key.step];
-        assert_eq!((row.status, row.attempt), (StepStatus::Running, task.key.attempt), "started before it was remembered");
-        assert!(!self.starts.contains(&task.key), "an attempt is started twice");
+        assert_eq!(
+            (row.status, row.attempt),
+            (StepStatus::Running, task.key.attempt),
+            "started before it was remembered"
+        );
+        assert!(
+            !self.starts.contains(&task.key),
+            "an attempt is started twice"
+        );
         assert!(self.job == JobStatus::Running);
         for &on in self.plan.dag.dependencies(task.key.step.step) {
-            assert!(self.rows[&StepKey::step(on)].status.is_terminal(), "started before its dependencies were settled");
+            assert!(
+                self.rows[&StepKey::step(on)].status.is_terminal(),
+                "started before its dependencies were settled"
+            );
         }
         self.starts.push(task.key);
         self.running.insert(task.key, (task, false));
@@ -255,15 +315,34 @@ impl World {
         for change in &commit.changes {
             match change {
                 Change::Job { to, error, .. } => {
-                    assert!(job_transition(self.job, *to).is_some_and(|writers| writers.contains(&Writer::Owner)));
-                    let open: Vec<_> = self.rows.values().filter(|row| !row.status.is_terminal()).collect();
-                    assert!(open.is_empty(), "the job ended as {to} with open steps: {open:?}");
+                    assert!(
+                        job_transition(self.job, *to)
+                            .is_some_and(|writers| writers.contains(&Writer::Owner))
+                    );
+                    let open: Vec<_> = self
+                        .rows
+                        .values()
+                        .filter(|row| !row.status.is_terminal())
+                        .collect();
+                    assert!(
+                        open.is_empty(),
+                        "the job ended as {to} with open steps: {open:?}"
+                    );
                     self.job = *to;
                     self.job_error.clone_from(error);
                 }
-                Change::Step { key, attempt, to, patch } => {
+                Change::Step {
+                    key,
+                    attempt,
+                    to,
+                    patch,
+                } => {
                     let row = self.rows.get_mut(key).expect("a step that does not exist");
-                    assert!(step_transition(row.status, *to), "{key}: {} to {to}", row.status);
+                    assert!(
+                        step_transition(row.status, *to),
+                        "{key}: {} to {to}",
+                        row.status
+                    );
                     row.status = *to;
                     row.attempt = *attempt;
                     row.due_at = patch.due_at;
@@ -284,7 +363,10 @@ impl World {
                 }
                 Change::Checkpoint { key, seq, state } => {
                     let row = self.rows.get_mut(key).unwrap();
-                    assert!(row.checkpoint.as_ref().is_none_or(|(last, _)| last < seq), "a checkpoint goes backwards");
+                    assert!(
+                        row.checkpoint.as_ref().is_none_or(|(last, _)| last < seq),
+                        "a checkpoint goes backwards"
+                    );
                     row.checkpoint = Some((*seq, state.clone()));
                 }
                 Change::Bury(letter) => self.letters.push(letter.clone()),
@@ -306,7 +388,10 @@ pub(super) enum Happening {
 }
 
 fn lease(fence: u64) -> LeaseRef {
-    LeaseRef { job: JOB, fence: Fence(fence) }
+    LeaseRef {
+        job: JOB,
+        fence: Fence(fence),
+    }
 }
 
 fn blank(key: StepKey) -> StepSnapshot {
@@ -349,7 +434,11 @@ fn snapshot(
         retry_attempt: 0,
         started_at,
         cancel_requested,
-        steps: rows.values().filter(|row| row.status != StepStatus::Pending).cloned().collect(),
+        steps: rows
+            .values()
+            .filter(|row| row.status != StepStatus::Pending)
+            .cloned()
+            .collect(),
     }
 }
 
@@ -361,7 +450,11 @@ pub(super) fn echoes() -> Script {
 /// The first `times` attempts of each execution fail.
 pub(super) fn fails(times: u32, class: ErrorClass) -> Script {
     Box::new(move |task| {
-        if task.key.attempt <= times { Err(StepError::new(class, "no")) } else { Ok(Report::rows(1).with_output(json!("yes"))) }
+        if task.key.attempt <= times {
+            Err(StepError::new(class, "no"))
+        } else {
+            Ok(Report::rows(1).with_output(json!("yes")))
+        }
     })
 }
 

@@ -13,3 +13,5 @@ pub mod registry;
 pub mod runtime;
 pub mod sdk;
 pub mod template;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

@@ -238,7 +238,10 @@ impl JobRow {
         let mut fanned = Vec::new();
         for taken in whole.into_iter().chain(items) {
             let key = taken.key;
-            if key.item.is_none() && taken.items.is_some() {
+            if taken.items.is_some() {
+                if key.item.is_some() {
+                    return Err(Misfit(key));
+                }
                 fanned.push(key.step);
             }
             match find(&mut steps, key) {

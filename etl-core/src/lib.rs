@@ -2,5 +2,8 @@
 
 pub mod artifact;
 pub mod contract;
+pub mod memory;
 pub mod model;
 pub mod registry;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

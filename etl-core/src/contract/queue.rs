@@ -13,7 +13,8 @@ use crate::model::{BoxError, DeadLetter, Hint, JobId};
 /// Conformance: `etl_core::queue_conformance!`.
 ///
 /// - `publish` MUST return only when the queue would survive its own restart with the hints, if it survives one at all.
-/// - `next` MUST wait until there is at least one hint, and give at most `max`; hints of a higher priority first.
+/// - `next` MUST wait until there is at least one hint, and give at most `max`; hints of a higher priority first, within one
+///   priority in the order of publication. (With `max` 0 it gives nothing at once.)
 /// - A delivery that is dropped without `ack` MUST be delivered again.
 #[async_trait]
 pub trait Queue: Debug + Send + Sync + 'static {

@@ -144,7 +144,7 @@ pub enum HookTarget {
 pub struct Commit {
     /// Under which lease.
     pub lease: LeaseRef,
-    /// From 1 under each fence, without gaps: repeating a commit whose outcome was unknown is told by it.
+    /// From 1 under each fence, without gaps: that a commit whose outcome was unknown is sent again is told by it.
     pub seq: u64,
     /// When it was decided, by the worker's clock; rows show it, nothing is compared with it between processes.
     pub at: Timestamp,

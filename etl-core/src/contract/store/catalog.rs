@@ -9,15 +9,22 @@ use super::error::Result;
 use crate::model::{By, Page, PageRequest, Pipeline, PipelineId, PipelineRef, Timestamp};
 
 /// Keeps pipelines. A version never changes; changing a pipeline makes a new one.
+///
+/// # Contract
+/// Between the store and whoever edits pipelines or accepts jobs. Conformance: `etl_core::store_conformance!`.
+///
+/// Versions count from 1 without gaps and MUST NOT be given twice, also when many write at once.
 #[async_trait]
 pub trait Catalog: Send + Sync + Debug + 'static {
     /// Stores a pipeline under its namespace and name. The same document as the current version makes no new version.
+    /// A pipeline that was removed is back under its old id, with the next version even if the document is the same.
     ///
     /// # Errors
-    /// `Stale` if `expected_version` is given and is not the current one (0: must not exist).
+    /// `Stale` if `expected_version` is given and is not the current one (0: must not be there; a removed one is not).
     async fn put_pipeline(&self, put: PutPipeline) -> Result<PipelineRef>;
 
-    /// One version, or the current one. `None` if there is none.
+    /// One version, or the current one. `None` if there is none. Versions of a removed pipeline are found, but none of them
+    /// is current.
     async fn pipeline(
         &self,
         namespace: &str,
@@ -25,14 +32,14 @@ pub trait Catalog: Send + Sync + Debug + 'static {
         version: Option<u64>,
     ) -> Result<Option<StoredPipeline>>;
 
-    /// One version by id. `None` if there is none.
+    /// One version by id, also of a removed pipeline. `None` if there is none.
     async fn pipeline_version(
         &self,
         id: PipelineId,
         version: u64,
     ) -> Result<Option<StoredPipeline>>;
 
-    /// The current versions, by namespace and name.
+    /// The current versions, by namespace and name (as bytes). Pages as in [`Journal`](super::Journal).
     async fn pipelines(
         &self,
         filter: &PipelineFilter,

@@ -13,25 +13,47 @@ use crate::model::{
 /// Remembers jobs, and guards every change of one by its fence.
 ///
 /// # Contract
-/// Between the runtime's services and a database. All times are the store's own clock's.
+/// Between the runtime's services and a database. Conformance: `etl_core::store_conformance!`.
+///
+/// - Leases are measured by the store's own clock, and `created_at`, a job's `started_at`, and every time that the canceller
+///   or the reaper writes are its too. What a commit writes carries the commit's `at`. A lease has run out once the clock
+///   has reached its end.
+/// - «Oldest first» is by `created_at`, then by id.
+/// - Every operation MUST become true as a whole or not at all, and what it has answered MUST survive a restart of a store
+///   that is more than memory.
+/// - A terminal job and a settled step execution MUST NOT change again, whoever asks.
+/// - JSON, text and numbers up to `i64::MAX` MUST come back equal to what was given.
 #[async_trait]
 pub trait JobStore: Send + Sync + Debug + 'static {
-    /// Remembers a job as `pending` with one `pending` row for each step, in one transaction. Steps that are taken over
-    /// are `success` from the start. The pipeline version MUST be in the catalog, else `NotFound`.
+    /// Remembers a job as `pending` with one `pending` row for each step. Steps that are taken over are `success` from the
+    /// start, settled when the job was accepted, with no start of their own.
+    ///
+    /// A job whose `idempotency_key` or whose id is known MUST NOT be made again: the answer names the known one, and tells
+    /// by pipeline version and parameters whether it is the same job.
+    ///
+    /// # Errors
+    /// `NotFound` if the pipeline version is not in the catalog (one of a removed pipeline is); asked before anything else.
+    /// `Illegal` if `taken_over` names a step that the document does not have, names one twice, or does not have all items
+    /// of a step that fanned out.
     async fn submit(&self, job: NewJob) -> Result<Submitted>;
 
     /// `pending` jobs that were accepted or last handed back at least `older_than` ago, highest priority first, then oldest.
     async fn waiting(&self, older_than: Duration, limit: usize) -> Result<Vec<Hint>>;
 
-    /// Moves those of `jobs` that are still `pending` to `queued`.
+    /// Moves those of `jobs` that are still `pending` to `queued`, and leaves all others alone.
     async fn dispatched(&self, jobs: &[JobId]) -> Result<()>;
 
-    /// Claims waiting jobs: `running`, a lease of `ttl`, and a fence larger than any given for the job before.
-    /// A job at its pipeline's `concurrency.limit` is not claimable. MUST NOT wait for another claimer.
+    /// Claims `pending` and `queued` jobs, highest priority first, then oldest: `running`, a lease of `ttl`, and a fence
+    /// larger than any given for the job before. Answers in the order of claiming.
+    ///
+    /// - Two claims MUST NOT get the same job, and a claim MUST NOT wait for another claimer.
+    /// - A job is passed over while as many jobs of its pipeline (in any version) are `running` as the `concurrency.limit` of
+    ///   its own version says; those behind it are not held up.
+    /// - `started_at` is the time of the first claim and stays.
     async fn claim(&self, want: ClaimRequest) -> Result<Vec<Claimed>>;
 
     /// Renews leases by `ttl` from now, and says of each how it stands, in the order of `leases`. A lease that has run out
-    /// but that nobody took is renewed.
+    /// but that nobody took is renewed. A lease is of the worker that claimed it.
     async fn renew(
         &self,
         worker: WorkerId,
@@ -39,20 +61,43 @@ pub trait JobStore: Send + Sync + Debug + 'static {
         ttl: Duration,
     ) -> Result<Vec<LeaseState>>;
 
-    /// Each commit holds or fails as a whole, and a lost one MUST NOT disturb the others. Applied if the job is `running`
-    /// under the same fence and the commit's `seq` is the next; the last applied `seq` of the current fence again is
-    /// `AlreadyApplied`, also when it ended the job. Answers in the order of `batch`.
+    /// Applies commits in order, and answers in the order of `batch`. Each holds or fails as a whole, and a lost one MUST NOT
+    /// disturb the others. The first that fits says what becomes of a commit:
+    ///
+    /// 1. The job is not there: `Lost` with `cancelled`. Its fence is not the last claim's: `Lost`.
+    /// 2. Its `seq` was applied under this fence (the last one or one before): `AlreadyApplied`, wherever the job is now.
+    /// 3. The job is not `running`: `Lost`. (A lease that has run out but that nobody took is as good as any.)
+    /// 4. Its `seq` is not the next: `Illegal`. A gap is a bug of ours, not somebody's loss.
+    /// 5. Its changes are made in order, and it is `Applied`.
+    ///
+    /// What a change does beside its own words:
+    ///
+    /// - A step's first move to `running` sets its `started_at`; its move to a terminal state sets `completed_at`.
+    /// - `due_at` is kept while a step is `retrying` and forgotten with any other move.
+    /// - A checkpoint is kept over attempts and forgotten when its step execution is settled.
+    /// - A job that moves is without lease; one that is handed back waits from now on, its step rows as they are, and keeps
+    ///   a request for its end, which the next claim's snapshot shows.
     ///
     /// # Errors
-    /// `Illegal` for a transition that the table does not have, with nothing of the whole batch applied.
+    /// `Illegal`, with nothing of the whole batch applied, for: a transition that the table does not have or does not give to
+    /// the owner; a step execution that the job does not have; a checkpoint of one that is not `running`, or with a
+    /// number that is not larger than the last; a second dead letter for a step execution or a second hook for a position;
+    /// a gap in `seq`, or a `seq` of 0.
     async fn commit(&self, batch: &[Commit]) -> Result<Vec<Verdict>>;
 
-    /// Ends a `pending` or `queued` job at once (its open steps `skipped`); asks the owner of a running one to end it;
-    /// leaves an ended one alone. Answers where the job is now. `NotFound` if there is none.
+    /// Ends a `pending` or `queued` job at once, as `cancelled`: its `running` and `retrying` steps (of a job that was handed
+    /// back) become `cancelled` and its `pending` ones `skipped` as `job_ended`. Asks the owner of a running one to end it; the
+    /// first reason stays. Leaves an ended one alone. Answers where the job is now.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such job.
     async fn cancel(&self, job: JobId, reason: &str) -> Result<JobStatus>;
 
-    /// Takes jobs whose lease has run out from their owner: back to `pending`, or, if their end was asked for,
-    /// `cancelled` with their running and retrying steps `cancelled` and the pending ones `skipped`. Answers those that it moved.
+    /// Takes jobs whose lease has run out from their owner, those that ran out first before others: back to `pending`, waiting
+    /// from now on, with their step rows as they are; or, if their end was asked for, `cancelled`, with their steps ended as
+    /// by [`cancel`](Self::cancel). Answers those that it moved.
+    ///
+    /// That the lease has run out MUST be looked at in the same write that moves the job.
     async fn reap(&self, want: ReapRequest) -> Result<Vec<JobId>>;
 }
 
@@ -61,9 +106,10 @@ pub trait JobStore: Send + Sync + Debug + 'static {
 pub enum Submitted {
     /// It is a job now.
     New(JobId),
-    /// The key and the body were seen before: that job.
+    /// The key or the id, and the body, were seen before: that job.
     Existing(JobId),
-    /// The key was seen before with another body (pipeline version or parameters): nothing was made.
+    /// The key or the id was seen before with another body (pipeline version or parameters): nothing was made. Of a key and
+    /// an id that were seen with different jobs the key's job counts.
     KeyTaken(JobId),
 }
 
@@ -72,7 +118,7 @@ pub enum Submitted {
 pub struct ClaimRequest {
     /// Who asks.
     pub worker: WorkerId,
-    /// Only these; `None` for whatever waits, highest priority first, then oldest.
+    /// Only these, in the same order; `None` for whatever waits.
     pub jobs: Option<Vec<JobId>>,
     /// How many at most.
     pub limit: usize,

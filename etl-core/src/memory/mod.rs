@@ -1,0 +1,126 @@
+//! The reference implementations of the contracts, in this process's memory: what tests run on and other backends are
+//! compared with. They forget everything when they are dropped.
+
+mod catalog;
+mod commit;
+mod events;
+mod jobs;
+mod journal;
+mod line;
+mod queue;
+mod row;
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use events::MemoryEvents;
+pub use queue::MemoryQueue;
+
+use crate::contract::Clock;
+use crate::model::{JobId, JobStatus, PageRequest, Timestamp};
+use catalog::Pipelines;
+use line::{Line, Place};
+use row::JobRow;
+
+/// A store in memory. One lock, never held over an `await`; every operation costs what it changes or answers, whatever
+/// else is in the store.
+pub struct MemoryStore {
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+}
+
+impl MemoryStore {
+    /// An empty store whose time is `clock`.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            state: Mutex::default(),
+        }
+    }
+
+    /// The lock, with the time as it is once the lock is held: times in rows never go back while the clock does not.
+    fn lock(&self) -> (MutexGuard<'_, State>, Timestamp) {
+        // Every change is validated before it is made, so a panic of another thread can't have left half of one.
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        (state, self.clock.now())
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (state, _) = self.lock();
+        f.debug_struct("MemoryStore")
+            .field("jobs", &state.jobs.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct State {
+    pipelines: Pipelines,
+    jobs: HashMap<JobId, JobRow>,
+    /// Idempotency keys.
+    keys: HashMap<String, JobId>,
+    /// Jobs by age, for readers.
+    history: BTreeSet<(Timestamp, JobId)>,
+    /// The `pending` jobs.
+    outbox: BTreeSet<Place>,
+    /// The `pending` and `queued` jobs, and how many are running.
+    line: Line,
+    /// The leases of running jobs, by end.
+    leases: BTreeSet<(Timestamp, JobId)>,
+}
+
+impl State {
+    /// Moves a job that is `from` in the indexes to `to` in its row and in the indexes. The row's own status may have been
+    /// set before.
+    fn job_moves(&mut self, id: JobId, from: JobStatus, to: JobStatus, now: Timestamp) {
+        let Some(job) = self.jobs.get_mut(&id) else {
+            return;
+        };
+        let place = job.place();
+        job.status = to;
+        match from {
+            JobStatus::Pending | JobStatus::Queued => {
+                if from == JobStatus::Pending {
+                    self.outbox.remove(&place);
+                }
+                if !matches!(to, JobStatus::Pending | JobStatus::Queued) {
+                    self.line.leave(&job.pipeline, place);
+                }
+            }
+            JobStatus::Running => {
+                if let Some(end) = job.lease_expires_at.take() {
+                    self.leases.remove(&(end, id));
+                }
+                self.line.stopped(job.pipeline.id);
+            }
+            _ => {}
+        }
+        match to {
+            JobStatus::Pending => {
+                job.waiting_since = now;
+                self.outbox.insert(place);
+                self.line.join(&job.pipeline, job.limit(), place);
+            }
+            JobStatus::Running => self.line.started(job.pipeline.id),
+            _ => {}
+        }
+    }
+
+    /// Gives a running job's lease a new end.
+    fn lease(&mut self, id: JobId, end: Timestamp) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            if let Some(old) = job.lease_expires_at.replace(end) {
+                self.leases.remove(&(old, id));
+            }
+            self.leases.insert((end, id));
+        }
+    }
+}
+
+/// The page size that a request comes down to.
+fn page_limit(page: &PageRequest) -> usize {
+    page.limit.clamp(1, 500)
+}

@@ -1,0 +1,60 @@
+//! The store suite. Each file is about one part of the protocol, each function is one law of the contract.
+
+mod claim;
+mod commit;
+mod scene;
+mod submit;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::case::{self, Case, case_list};
+use crate::contract::{Clock, Store};
+
+/// Makes stores to try.
+#[async_trait]
+pub trait StoreFixture: Send + Sync {
+    /// A new and empty store whose time is `clock`, beside any other that this fixture made.
+    async fn fresh(&self, clock: Arc<dyn Clock>) -> Arc<dyn Store>;
+
+    /// The same store after its process has ended and begun again. Nobody else holds `store`. One that is only memory is
+    /// given back as it is.
+    async fn reopen(&self, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Arc<dyn Store>;
+
+    /// How the store differs from others where the contract leaves it free.
+    fn facts(&self) -> Facts {
+        Facts::default()
+    }
+}
+
+/// How a store differs from others where the contract leaves it free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    /// Whether its time is the clock that it is made with. If it has a clock of its own, cases wait for it for real (at most
+    /// a second each) and compare no times with the test's clock.
+    pub follows_clock: bool,
+    /// How many tasks race for it where races are tried.
+    pub racers: usize,
+}
+
+impl Default for Facts {
+    fn default() -> Self {
+        Self {
+            follows_clock: true,
+            racers: 8,
+        }
+    }
+}
+
+const CASES: &[Case<dyn StoreFixture>] = crate::__store_cases! { (case_list) () };
+
+/// The names of all cases.
+pub fn cases() -> impl Iterator<Item = &'static str> {
+    CASES.iter().map(|case| case.name)
+}
+
+/// Runs one case; it panics where the store breaks the law.
+pub async fn run(name: &str, fixture: &(dyn StoreFixture + 'static)) {
+    case::run(CASES, name, fixture).await;
+}

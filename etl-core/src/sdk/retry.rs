@@ -49,33 +49,30 @@ pub(super) async fn trigger(
     Ok((pipeline, trigger))
 }
 
-/// What the steps of a job that succeeded left. A fan-out is taken over only as a whole, because its items come from one list.
+/// What the steps that succeeded left. A fan-out is taken over only as a whole: one with a failed item runs again.
 async fn results(store: &dyn Store, job: JobId) -> Result<Vec<TakenOver>, EtlError> {
     let steps = all_steps(store, job).await?;
     let mut whole: BTreeMap<u32, bool> = BTreeMap::new();
     for step in steps.iter().filter(|step| step.item_index.is_none()) {
         whole.insert(step.order_index, step.status == StepStatus::Success);
     }
-    let mut taken_over = Vec::new();
-    for step in steps {
-        let succeeded = step.status == StepStatus::Success;
-        if !succeeded || !whole.get(&step.order_index).copied().unwrap_or(false) {
-            continue;
-        }
-        // A fan-out's list is not kept in the record; it is rendered again, and only plain steps are taken over.
-        if step.items.is_some() || step.item_index.is_some() {
-            continue;
-        }
-        taken_over.push(TakenOver {
-            key: StepKey::step(step.order_index),
-            items: None,
-            output: step.output_data,
-            artifacts: step.artifacts,
-            rows_processed: step.rows_processed,
-            bytes_transferred: step.bytes_transferred,
-        });
+    let succeeded = steps.into_iter().filter(|step| {
+        let of_a_whole = whole.get(&step.order_index).copied().unwrap_or(false);
+        of_a_whole && (step.status == StepStatus::Success || step.item_index.is_some())
+    });
+    Ok(succeeded.map(taken_over).collect())
+}
+
+fn taken_over(step: StepRecord) -> TakenOver {
+    TakenOver {
+        key: StepKey { step: step.order_index, item: step.item_index },
+        // Of a fan-out that is done only the number of items matters: none of them is rendered again.
+        items: step.items.map(|items| vec![Value::Null; items as usize]),
+        output: step.output_data,
+        artifacts: step.artifacts,
+        rows_processed: step.rows_processed,
+        bytes_transferred: step.bytes_transferred,
     }
-    Ok(taken_over)
 }
 
 /// Every step execution of a job.

@@ -43,15 +43,99 @@ macro_rules! __store_cases {
                 a_job_begins_pending_with_a_pending_row_for_each_step,
                 the_same_key_and_body_is_the_same_job,
                 the_same_key_with_another_body_makes_nothing,
+                the_same_id_is_the_same_job,
+                a_job_of_an_unknown_pipeline_version_is_refused,
+                a_job_keeps_the_version_that_it_was_accepted_with,
+                everything_said_of_a_job_is_kept,
+                results_that_are_taken_over_are_successes_from_the_start,
+                results_that_do_not_fit_are_refused,
+                jobs_that_wait_are_told_by_age_and_order,
+                dispatched_moves_pending_jobs_and_no_other,
             }
             claim {
                 a_claim_gives_a_larger_fence,
                 the_highest_priority_comes_first_then_the_oldest,
+                only_jobs_that_wait_are_claimed_and_each_once,
+                the_first_claim_starts_the_job,
+                a_pipeline_at_its_limit_is_passed_over,
+                the_end_of_a_job_makes_room_under_the_limit,
+                the_snapshot_has_everything_that_is_past_pending,
+                two_claimers_never_get_the_same_job,
+                racing_claimers_keep_the_limit,
+            }
+            lease {
+                a_renewed_lease_is_not_reaped,
+                a_lease_that_ran_out_untaken_is_as_good_as_any,
+                a_lease_that_was_taken_is_lost,
+                a_lease_is_of_the_worker_that_claimed_it,
+                leases_are_answered_in_the_order_asked,
+                a_job_that_its_owner_hands_back_waits_as_it_is,
+            }
+            cancel {
+                a_job_that_waits_is_cancelled_at_once,
+                a_job_that_was_handed_back_ends_with_its_open_steps,
+                the_owner_of_a_running_job_is_asked_to_end_it,
+                a_request_for_its_end_outlives_handing_back,
+                an_ended_job_is_left_alone,
+                what_is_not_there_can_not_be_cancelled,
             }
             commit {
                 a_commit_under_an_old_fence_is_lost_and_changes_nothing,
                 a_commit_sent_again_is_already_applied,
                 only_the_transitions_of_the_table_are_taken,
+                an_owner_makes_the_moves_that_the_table_gives_it,
+                a_job_moves_once_in_a_commit,
+                a_gap_in_seq_is_illegal,
+                each_claim_counts_commits_from_one,
+                a_commit_is_known_again_after_its_job_was_handed_back,
+                nothing_is_committed_to_an_ended_job,
+                a_lost_commit_does_not_disturb_the_others,
+                an_illegal_change_refuses_the_whole_batch,
+                racing_commits_of_one_lease_are_applied_once,
+            }
+            change {
+                a_step_keeps_what_it_is_given,
+                a_step_has_its_times_from_the_commits,
+                a_due_time_lasts_while_a_step_is_retrying,
+                a_skipped_step_says_why,
+                fanning_out_gives_a_pending_row_for_each_item,
+                only_a_pending_step_fans_out,
+                ten_thousand_items_fan_out_and_end,
+                checkpoints_are_of_running_steps_and_count_up,
+                dead_letters_and_hooks_are_remembered,
+                the_end_of_a_job_has_its_figures,
+            }
+            reap {
+                a_job_whose_lease_ran_out_waits_again,
+                a_job_whose_end_was_asked_for_is_never_revived,
+                an_ended_job_is_not_reaped,
+                leases_that_ran_out_first_are_reaped_first,
+                racing_reapers_move_a_job_once,
+                a_reaper_and_an_owner_that_renews_never_both_win,
+            }
+            value {
+                awkward_values_come_back_equal,
+                the_largest_values_are_kept,
+                nothing_is_forgotten_by_a_restart,
+            }
+            catalog {
+                a_changed_document_is_a_new_version,
+                a_version_says_who_wrote_it,
+                a_stale_writer_is_refused,
+                a_removed_pipeline_keeps_its_versions,
+                the_list_is_by_namespace_and_name_in_pages,
+                racing_writers_get_a_version_each,
+            }
+            journal {
+                lines_are_kept_in_order_and_numbered_by_job,
+                lines_of_an_ended_job_are_kept,
+                a_log_has_no_gap_whoever_appends,
+                jobs_are_listed_newest_first_in_pages,
+                a_list_of_jobs_can_be_restricted,
+                steps_are_listed_by_position_in_pages,
+                a_page_has_between_1_and_500_items,
+                what_is_not_there_is_nothing,
+                a_strange_cursor_is_not_found,
             }
         }
     };

@@ -1,9 +1,16 @@
 //! The store suite. Each file is about one part of the protocol, each function is one law of the contract.
 
+mod cancel;
+mod catalog;
+mod change;
 mod claim;
 mod commit;
+mod journal;
+mod lease;
+mod reap;
 mod scene;
 mod submit;
+mod value;
 
 use std::sync::Arc;
 

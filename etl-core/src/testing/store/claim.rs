@@ -169,7 +169,7 @@ pub(super) async fn the_snapshot_has_everything_that_is_past_pending(fixture: &d
     let job = scene.a_job_of(6).await;
     let lease = scene.claim(job, SHORT).await.lease;
     let key = StepKey::step;
-    let due = scene.now() + Duration::from_secs(60);
+    let due = scene.now() + Duration::from_mins(1);
     let artifact = Artifact {
         name: ArtifactName::new("raw.parquet").unwrap(),
         uri: "memory:///jobs/1/raw.parquet".into(),
@@ -273,7 +273,7 @@ pub(super) async fn two_claimers_never_get_the_same_job(fixture: &dyn StoreFixtu
     for _ in 0..40 {
         jobs.insert(scene.submit(new_job(&pipeline)).await);
     }
-    let named = Vec::from_iter(jobs.iter().copied());
+    let named = jobs.iter().copied().collect::<Vec<_>>();
 
     let mut racers = tokio::task::JoinSet::new();
     for racer in 0..scene.facts.racers {

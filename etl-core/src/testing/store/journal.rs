@@ -105,14 +105,14 @@ pub(super) async fn a_log_has_no_gap_whoever_appends(fixture: &dyn StoreFixture)
     racers.join_all().await;
     let lines = scene.store.lines(job, 0, count + 1).await.unwrap();
     let seqs: Vec<_> = lines.iter().map(|line| line.seq).collect();
-    assert_eq!(seqs, Vec::from_iter(1..=count as u64));
+    assert!(seqs.into_iter().eq(1..=count as u64));
     // Each writer's own lines are in its order.
     for racer in 0..scene.facts.racers {
         let mine = lines.iter().filter_map(|line| {
             let (who, n) = line.message.split_once(' ')?;
             (who == racer.to_string()).then(|| n.parse::<usize>().unwrap())
         });
-        assert_eq!(Vec::from_iter(mine), Vec::from_iter(0..40));
+        assert!(mine.eq(0..40));
     }
 }
 
@@ -160,7 +160,7 @@ pub(super) async fn jobs_are_listed_newest_first_in_pages(fixture: &dyn StoreFix
         .await
         .unwrap();
     let seen = first.items.iter().chain(&rest.items).map(|job| job.id);
-    assert_eq!(Vec::from_iter(seen), jobs);
+    assert_eq!(seen.collect::<Vec<_>>(), jobs);
     assert_eq!(rest.next_cursor, None);
 }
 

@@ -89,8 +89,15 @@ pub(super) async fn leases_are_answered_in_the_order_asked(fixture: &dyn StoreFi
 
     let asked = [leases[1], unknown, leases[2], stale, leases[0], leases[1]];
     let answer = scene.store.renew(scene.worker, &asked, LONG).await.unwrap();
-    use LeaseState::{Cancel, Held, Lost};
-    assert_eq!(answer, [Cancel, Lost, Held, Lost, Held, Cancel]);
+    let expected = [
+        LeaseState::Cancel,
+        LeaseState::Lost,
+        LeaseState::Held,
+        LeaseState::Lost,
+        LeaseState::Held,
+        LeaseState::Cancel,
+    ];
+    assert_eq!(answer, expected);
     let none = scene.store.renew(scene.worker, &[], LONG).await.unwrap();
     assert_eq!(none, []);
 }

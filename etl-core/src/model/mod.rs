@@ -4,6 +4,7 @@
 mod change;
 mod error_class;
 mod event;
+mod fault;
 mod ids;
 mod job;
 mod page;
@@ -17,6 +18,7 @@ mod transition;
 pub use change::{Change, Commit, DeadLetter, HookRow, HookTarget, LeaseRef, StepPatch, Verdict};
 pub use error_class::ErrorClass;
 pub use event::{Event, EventKind, LogLevel, LogLine};
+pub use fault::{Fault, nearest};
 pub use ids::{Fence, JobId, PipelineId, StepKey, WorkerId};
 pub use job::{
     By, Hint, JobFilter, JobRecord, JobSnapshot, NewJob, PipelineRef, StepRecord, StepSnapshot,

@@ -1,0 +1,200 @@
+//! Rows to one folder per value of the partition columns, Hive style, with a bounded number of open files.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use etl_core::model::StepError;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+use super::{Encoder, Files, Format};
+use crate::flow::fault;
+use crate::location::PARTITION_NULL;
+
+/// How many files may be open at once; the one that was longest without rows is closed for the next.
+const MAX_OPEN: usize = 64;
+
+/// How much all open files may hold in memory together.
+const MAX_BUFFERED_BYTES: usize = 96 * 1024 * 1024;
+
+/// What Hive escapes in a folder's name, and what a path could not hold.
+const ESCAPED: &AsciiSet = &CONTROLS
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'\'')
+    .add(b'*')
+    .add(b'/')
+    .add(b':')
+    .add(b'=')
+    .add(b'?')
+    .add(b'\\')
+    .add(b'{')
+    .add(b'[')
+    .add(b']')
+    .add(b'^');
+
+/// Splits rows by the values of some columns.
+pub(super) struct Partitioned {
+    /// Positions of the partition columns, in the order of the folders.
+    by: Vec<usize>,
+    /// Positions of the others.
+    rest: Vec<usize>,
+    rest_schema: SchemaRef,
+    open: HashMap<Arc<str>, Open>,
+    /// How many files each folder has got.
+    parts: HashMap<Arc<str>, usize>,
+    clock: u64,
+}
+
+struct Open {
+    encoder: Box<dyn Encoder>,
+    used: u64,
+}
+
+impl Partitioned {
+    pub(super) fn new(schema: &SchemaRef, columns: &[String]) -> Result<Self, StepError> {
+        let by: Vec<usize> = columns
+            .iter()
+            .map(|name| {
+                schema.index_of(name).map_err(|_| {
+                    let known: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+                    StepError::permanent(format!(
+                        "`partition_by` names {name:?}, which is no column of the rows; they have {}",
+                        known.join(", ")
+                    ))
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        let rest: Vec<usize> = (0..schema.fields().len())
+            .filter(|at| !by.contains(at))
+            .collect();
+        if rest.is_empty() {
+            return Err(StepError::permanent(
+                "`partition_by` names every column; at least one must be left for the files",
+            ));
+        }
+        let fields: Vec<_> = rest.iter().map(|at| schema.fields()[*at].clone()).collect();
+        Ok(Self {
+            by,
+            rest,
+            rest_schema: Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone())),
+            open: HashMap::new(),
+            parts: HashMap::new(),
+            clock: 0,
+        })
+    }
+
+    /// Writes a batch to the files of its partitions. Says how many bytes the files have that were closed for it.
+    pub(super) fn write<F: Format>(
+        &mut self,
+        batch: &RecordBatch,
+        files: &mut Files<F>,
+    ) -> Result<u64, StepError> {
+        let mut closed = 0;
+        let columns: Vec<ArrayRef> = self.rest.iter().map(|at| batch.column(*at).clone()).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let rest = RecordBatch::try_new_with_options(self.rest_schema.clone(), columns, &options)
+            .map_err(|error| fault::arrow("splitting rows by partition", error))?;
+        for (folder, rows) in self.groups(batch)? {
+            let part = if rows.len() == batch.num_rows() {
+                rest.clone()
+            } else {
+                take_record_batch(&rest, &UInt32Array::from(rows))
+                    .map_err(|error| fault::arrow("splitting rows by partition", error))?
+            };
+            if !self.open.contains_key(&folder) {
+                if self.open.len() >= MAX_OPEN {
+                    closed += self.close_one(|open| open.used)?;
+                }
+                let number = self.parts.entry(folder.clone()).or_default();
+                let encoder = files.open(&folder, *number, &self.rest_schema)?;
+                *number += 1;
+                self.open.insert(folder.clone(), Open { encoder, used: 0 });
+            }
+            self.clock += 1;
+            if let Some(open) = self.open.get_mut(&folder) {
+                open.used = self.clock;
+                open.encoder.write(&part)?;
+            }
+        }
+        while self.buffered_bytes() > MAX_BUFFERED_BYTES {
+            // The largest first: it frees most and makes the best file.
+            closed += self.close_one(|open| u64::MAX - open.encoder.buffered_bytes() as u64)?;
+        }
+        Ok(closed)
+    }
+
+    /// Closes all files and says how many bytes those have.
+    pub(super) fn close(self) -> Result<u64, StepError> {
+        let mut bytes = 0;
+        for open in self.open.into_values() {
+            bytes += open.encoder.close()?;
+        }
+        Ok(bytes)
+    }
+
+    fn buffered_bytes(&self) -> usize {
+        self.open.values().map(|open| open.encoder.buffered_bytes()).sum()
+    }
+
+    fn close_one(&mut self, rank: impl Fn(&Open) -> u64) -> Result<u64, StepError> {
+        let first = self
+            .open
+            .iter()
+            .min_by_key(|(_, open)| rank(open))
+            .map(|(folder, _)| folder.clone());
+        match first.and_then(|folder| self.open.remove(&folder)) {
+            Some(open) => open.encoder.close(),
+            None => Ok(0),
+        }
+    }
+
+    /// The folders of a batch's rows, in the order in which they come first.
+    fn groups(&self, batch: &RecordBatch) -> Result<Vec<(Arc<str>, Vec<u32>)>, StepError> {
+        let failed = |error| fault::arrow("reading a partition column", error);
+        let options = FormatOptions::default();
+        let columns: Vec<_> = self
+            .by
+            .iter()
+            .map(|at| {
+                let column: &dyn Array = batch.column(*at);
+                let formatter = ArrayFormatter::try_new(column, &options).map_err(failed)?;
+                Ok((batch.schema_ref().field(*at).name().clone(), column, formatter))
+            })
+            .collect::<Result<_, StepError>>()?;
+        let mut places: HashMap<Arc<str>, usize> = HashMap::new();
+        let mut groups: Vec<(Arc<str>, Vec<u32>)> = Vec::new();
+        let mut folder = String::new();
+        for row in 0..batch.num_rows() {
+            folder.clear();
+            for (name, column, formatter) in &columns {
+                if !folder.is_empty() {
+                    folder.push('/');
+                }
+                folder.extend(utf8_percent_encode(name, ESCAPED));
+                folder.push('=');
+                if column.is_null(row) {
+                    folder.push_str(PARTITION_NULL);
+                } else {
+                    let text = formatter.value(row).try_to_string().map_err(failed)?;
+                    folder.extend(utf8_percent_encode(&text, ESCAPED));
+                }
+            }
+            let place = match places.get(folder.as_str()) {
+                Some(place) => *place,
+                None => {
+                    let folder: Arc<str> = folder.as_str().into();
+                    groups.push((folder.clone(), Vec::new()));
+                    places.insert(folder, groups.len() - 1);
+                    groups.len() - 1
+                }
+            };
+            groups[place].1.push(row as u32);
+        }
+        Ok(groups)
+    }
+}

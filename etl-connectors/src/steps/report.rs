@@ -1,0 +1,102 @@
+//! What a data step says while it runs and when it is done.
+
+use std::time::Duration;
+
+use etl_core::contract::Progress;
+use etl_core::model::{Balance, Report, StepError};
+use futures_util::stream::{self, StreamExt};
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::flow::{Flow, Loaded, Rows, fault};
+
+/// How often progress is told.
+const EVERY: Duration = Duration::from_millis(200);
+
+/// How many file names an output holds: it has a size limit, and a person reads fewer.
+const MAX_FILES: usize = 1000;
+
+/// The same rows, which stop at once on cancellation and tell the step's progress as they pass.
+pub(super) fn watched(rows: Rows, flow: &Flow) -> Rows {
+    let flow = flow.clone();
+    let cancelled = flow.ctx.cancelled().clone();
+    let stopping = stream::unfold(Some(rows.batches), move |batches| {
+        let cancelled = cancelled.clone();
+        async move {
+            let mut batches = batches?;
+            // The end of the stream must never be mistaken for the end of the rows, so a stop is an error.
+            tokio::select! {
+                biased;
+                () = cancelled.cancelled() => Some((Err(fault::cancelled()), None)),
+                batch = batches.next() => batch.map(|batch| (batch, Some(batches))),
+            }
+        }
+    });
+    let mut told = Instant::now();
+    let mut passed = 0;
+    let batches = stopping
+        .inspect(move |batch| {
+            passed += batch.as_ref().map_or(0, |batch| batch.num_rows() as u64);
+            if told.elapsed() >= EVERY {
+                told = Instant::now();
+                flow.ctx.progress(Progress {
+                    percent: flow.meter.percent(),
+                    rows_processed: passed,
+                    bytes_transferred: flow.meter.bytes_read(),
+                    estimated_remaining: None,
+                });
+            }
+        })
+        .boxed();
+    Rows {
+        schema: rows.schema,
+        batches,
+    }
+}
+
+/// The report of a step that loaded rows into a sink. `makes_rows`: a query stood in between, which may give more rows than it
+/// got; then no balance is claimed.
+pub(super) async fn finish(
+    flow: &Flow,
+    loaded: &Loaded,
+    makes_rows: bool,
+) -> Result<Report, StepError> {
+    // Read in this order: a record is counted as read before it is counted as quarantined.
+    let rows_quarantined = flow.quarantine.count();
+    let rows_read = flow.meter.rows_read();
+    flow.quarantine.publish(&flow.ctx).await?;
+    let left = rows_read.checked_sub(rows_quarantined + loaded.rows);
+    let balance = match left {
+        None if makes_rows => None,
+        left => Some(Balance {
+            rows_read,
+            rows_loaded: loaded.rows,
+            rows_quarantined,
+            // Without a query nothing may be missing: a wrong sum is left for the engine to refuse.
+            rows_filtered: if makes_rows { left.unwrap_or(0) } else { 0 },
+        }),
+    };
+    flow.ctx.progress(Progress {
+        percent: Some(100),
+        rows_processed: loaded.rows,
+        bytes_transferred: flow.meter.bytes_read().max(loaded.bytes),
+        estimated_remaining: None,
+    });
+    let files = &loaded.files[..loaded.files.len().min(MAX_FILES)];
+    let output = json!({
+        "files": files,
+        "files_total": loaded.files.len(),
+        "rows_read": rows_read,
+        "rows_loaded": loaded.rows,
+        "rows_quarantined": rows_quarantined,
+        "rows_filtered": balance.map(|balance| balance.rows_filtered),
+        "bytes_read": flow.meter.bytes_read(),
+        "bytes_written": loaded.bytes,
+    });
+    Ok(Report {
+        rows_processed: loaded.rows,
+        bytes_transferred: flow.meter.bytes_read().max(loaded.bytes),
+        output,
+        balance,
+    })
+}

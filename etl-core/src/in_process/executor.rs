@@ -1,0 +1,168 @@
+//! Attempts as futures of this process.
+
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::artifact::ArtifactArea;
+use crate::contract::{Cleared, ContextParts, Executor, ExecutorError, Run, StepContext};
+use crate::model::{AttemptKey, Report, StepError, StepEvent, StepTask};
+use crate::registry::Registry;
+
+/// How many things an attempt may have said that nobody has heard yet. Then it waits.
+const UNHEARD: usize = 256;
+
+/// Runs attempts as futures of this process. An attempt ends with its process, so there is never one to adopt.
+#[derive(Debug, Clone)]
+pub struct InProcess {
+    registry: Arc<Registry>,
+}
+
+impl InProcess {
+    /// For the connectors of `registry`.
+    pub fn new(registry: Arc<Registry>) -> Self {
+        Self { registry }
+    }
+}
+
+#[async_trait]
+impl Executor for InProcess {
+    async fn start(
+        &self,
+        task: StepTask,
+        credential: Option<Value>,
+        artifacts: ArtifactArea,
+    ) -> Result<Box<dyn Run>, ExecutorError> {
+        let (events, heard) = mpsc::channel(UNHEARD);
+        let cancellation = CancellationToken::new();
+        let connector = self.registry.connector(&task.connector_type).cloned();
+        let config = Arc::clone(&task.config);
+        let name = Arc::clone(&task.connector_type);
+        let context = StepContext::new(ContextParts {
+            task: Arc::new(task),
+            artifacts,
+            events,
+            cancellation: cancellation.clone(),
+        });
+        let work = async move {
+            let Some(connector) = connector else {
+                return Err(StepError::permanent(format!(
+                    "this worker has no connector {name:?}"
+                )));
+            };
+            AssertUnwindSafe(connector.run_dyn(config, credential, context))
+                .catch_unwind()
+                .await
+                .unwrap_or_else(|panic| {
+                    Err(StepError::permanent(format!(
+                        "the connector panicked: {}",
+                        said(&*panic)
+                    )))
+                })
+        };
+        Ok(Box::new(Attempt {
+            work: Some(Box::pin(work)),
+            heard,
+            cancellation,
+            result: None,
+            give_up_at: None,
+        }))
+    }
+
+    async fn adopt(&self, _key: &AttemptKey) -> Result<Option<Box<dyn Run>>, ExecutorError> {
+        Ok(None)
+    }
+
+    async fn clear(&self, _key: &AttemptKey) -> Result<Cleared, ExecutorError> {
+        Ok(Cleared::Absent)
+    }
+
+    async fn settle(&self, _key: &AttemptKey) -> Result<(), ExecutorError> {
+        Ok(())
+    }
+}
+
+type Outcome = Result<Report, StepError>;
+
+struct Attempt {
+    /// `None` once it has ended or was given up.
+    work: Option<Pin<Box<dyn Future<Output = Outcome> + Send>>>,
+    heard: mpsc::Receiver<StepEvent>,
+    cancellation: CancellationToken,
+    /// The outcome, while things said before it are still to be heard.
+    result: Option<Outcome>,
+    give_up_at: Option<Instant>,
+}
+
+#[async_trait]
+impl Run for Attempt {
+    async fn next(&mut self) -> Option<StepEvent> {
+        loop {
+            let Some(work) = &mut self.work else {
+                if let Ok(event) = self.heard.try_recv() {
+                    return Some(event);
+                }
+                return self.result.take().map(StepEvent::Result);
+            };
+            let give_up_at = self.give_up_at;
+            let gives_up = async {
+                match give_up_at {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                Some(event) = self.heard.recv() => return Some(event),
+                outcome = work => {
+                    self.work = None;
+                    self.result = Some(outcome);
+                }
+                () = gives_up => {
+                    self.work = None;
+                    self.result = Some(Err(StepError::transient("it did not stop in time and was abandoned")));
+                }
+            }
+        }
+    }
+
+    async fn cancel(&mut self, grace: Duration) {
+        self.cancellation.cancel();
+        self.give_up_at
+            .get_or_insert_with(|| Instant::now() + grace);
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        // What it spawned on other threads has only the token to learn by.
+        self.cancellation.cancel();
+    }
+}
+
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attempt")
+            .field("running", &self.work.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+fn said(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a message")
+}

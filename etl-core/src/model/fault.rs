@@ -1,0 +1,56 @@
+//! What is wrong with a document, where, and what to do.
+
+use serde::Serialize;
+
+/// One thing that is wrong with a document.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct Fault {
+    /// Where: a JSON pointer (RFC 6901) into the document.
+    pub pointer: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do, where it is known.
+    pub hint: Option<String>,
+}
+
+impl Fault {
+    /// A fault at this place.
+    pub fn new(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            pointer: pointer.into(),
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// The same fault with what to do.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same fault with the nearest known word, if one is near.
+    pub fn did_you_mean(mut self, word: Option<&str>) -> Self {
+        if let Some(word) = word {
+            self.hint = Some(format!("did you mean {word:?}?"));
+        }
+        self
+    }
+
+    /// The same fault below another place.
+    pub fn below(mut self, pointer: &str) -> Self {
+        self.pointer.insert_str(0, pointer);
+        self
+    }
+}
+
+/// The known word that is nearest to a misspelt one, if any is near enough to be meant.
+pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let near = |candidate: &str| strsim::damerau_levenshtein(word, candidate);
+    let bound = (word.chars().count() / 3).clamp(1, 4);
+    known
+        .map(|candidate| (near(candidate), candidate))
+        .filter(|(distance, _)| *distance <= bound)
+        .min()
+        .map(|(_, c)| c)
+}

@@ -1,0 +1,42 @@
+//! A text checked in one look: its shape and its meaning together.
+
+use super::validate::meaning;
+use crate::document::{Document, LocatedFault, read};
+use crate::registry::Registry;
+
+/// Reads and checks a pipeline document.
+///
+/// # Errors
+/// Every fault, in the order of the text: what is wrong with the shape does not hide what is wrong with the meaning.
+pub fn check_text(text: &str, registry: &Registry) -> Result<Document, Vec<LocatedFault>> {
+    let read = read(text);
+    let mut faults = read.faults;
+    let Some(document) = read.document else {
+        return Err(in_order(faults));
+    };
+    let has_shape = faults.is_empty();
+    let found = meaning(&document.pipeline, registry)
+        .into_iter()
+        .map(|fault| document.locate(fault));
+    // Where the shape is wrong already, what follows from it is not said again.
+    let found: Vec<LocatedFault> = found
+        .filter(|found| {
+            has_shape
+                || faults
+                    .iter()
+                    .all(|fault| fault.fault.pointer != found.fault.pointer)
+        })
+        .collect();
+    faults.extend(found);
+    if faults.is_empty() {
+        Ok(document)
+    } else {
+        Err(in_order(faults))
+    }
+}
+
+fn in_order(mut faults: Vec<LocatedFault>) -> Vec<LocatedFault> {
+    faults.sort();
+    faults.dedup();
+    faults
+}

@@ -1,0 +1,15 @@
+//! From a document to something that can run: every fault at once, parameters by schema, and the compiled plan.
+
+mod check;
+mod compile;
+mod configs;
+mod parameters;
+#[cfg(test)]
+mod tests;
+mod validate;
+
+pub use check::check_text;
+pub use compile::{Plan, PlanHook, PlanStep};
+pub use configs::ConfigShapes;
+pub use parameters::{parameters, parse_parameter};
+pub use validate::validate;

@@ -1,0 +1,26 @@
+//! The doing: the only layer that spawns, sleeps or retries I/O. File order is the life of a job: `intake`, `dispatcher`,
+//! `worker`, `driver`, `launcher`, `committer`, `keeper`, `reaper`.
+//!
+//! Services are small and have a `tick()`; `service` is the one place that runs them in a loop.
+
+mod clock;
+mod committer;
+mod dispatcher;
+mod driver;
+mod intake;
+mod keeper;
+mod launcher;
+mod plans;
+mod reaper;
+mod recorder;
+mod service;
+mod settings;
+mod worker;
+
+pub use clock::SystemClock;
+pub use dispatcher::Dispatcher;
+pub use intake::{Intake, IntakeError, Trigger};
+pub use reaper::Reaper;
+pub use service::Runtime;
+pub use settings::{Backends, Scope, Settings};
+pub use worker::Worker;

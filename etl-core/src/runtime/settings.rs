@@ -1,0 +1,77 @@
+//! What the runtime is given: backends, and figures with sane defaults.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::artifact::ArtifactStorage;
+use crate::contract::{Clock, Credentials, EventBus, Queue, Store};
+use crate::model::JobId;
+use crate::registry::Registry;
+
+/// The systems that a runtime works with. The embedded run and a deployment differ in these and in nothing else.
+#[derive(Debug, Clone)]
+pub struct Backends {
+    /// What remembers.
+    pub store: Arc<dyn Store>,
+    /// What hints.
+    pub queue: Arc<dyn Queue>,
+    /// What tells watchers.
+    pub events: Arc<dyn EventBus>,
+    /// What opens credentials.
+    pub credentials: Arc<dyn Credentials>,
+    /// Where artifacts go.
+    pub storage: ArtifactStorage,
+    /// What does the work.
+    pub registry: Arc<Registry>,
+    /// What tells the time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Which jobs a worker takes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Scope {
+    /// Whatever waits, and what dead workers left.
+    #[default]
+    All,
+    /// Only the jobs that this runtime was handed, so that a single run leaves older ones alone.
+    Own,
+}
+
+/// The figures of a runtime.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Which jobs the worker takes.
+    pub scope: Scope,
+    /// How many jobs run at once.
+    pub max_jobs: usize,
+    /// How many steps run at once, over all jobs.
+    pub max_steps: usize,
+    /// How long a lease is. A dead worker's jobs wait at most this long.
+    pub lease: Duration,
+    /// How often leases are renewed. At most a quarter of `lease`.
+    pub heartbeat: Duration,
+    /// How often the store is asked for work that no hint told of.
+    pub poll: Duration,
+    /// How often the reaper looks for leases that ran out.
+    pub reap: Duration,
+    /// How long an attempt may take to stop before it is stopped.
+    pub grace: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            scope: Scope::All,
+            max_jobs: 32,
+            max_steps: 8,
+            lease: Duration::from_secs(20),
+            heartbeat: Duration::from_secs(5),
+            poll: Duration::from_secs(2),
+            reap: Duration::from_secs(2),
+            grace: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The jobs that a runtime was handed, for [`Scope::Own`].
+pub(crate) type OwnJobs = Arc<std::sync::Mutex<std::collections::BTreeSet<JobId>>>;

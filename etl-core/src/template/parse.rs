@@ -1,0 +1,357 @@
+//! A JSON value whose texts may be templates.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use minijinja::{Environment, Error, Expression};
+use serde_json::{Map, Value};
+
+use super::analysis::{Names, quoted_steps};
+use super::env::{ENVIRONMENT, MAX_RENDERED, too_large};
+use super::scope::Scope;
+
+/// The longest template text, in bytes. A longer text with `{{` in it is a document of its own and belongs in a file.
+const MAX_TEMPLATE: usize = 64 * 1024;
+/// The statements that a template may use. The others keep state, and with state a text can double at each line.
+const STATEMENTS: [&str; 10] = [
+    "if", "elif", "else", "endif", "for", "endfor", "raw", "endraw", "break", "continue",
+];
+
+/// A JSON value whose texts may be templates, checked. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Template(Arc<Parsed>);
+
+#[derive(Debug)]
+struct Parsed {
+    node: Node,
+    names: Names,
+}
+
+#[derive(Debug)]
+enum Node {
+    /// No template anywhere below: rendering gives this very value.
+    Literal(Arc<Value>),
+    /// One single `{{ expression }}`: the expression's own type is kept.
+    Expression(Box<Expression<'static, 'static>>),
+    /// Text with templates in it: gives text.
+    Text(String),
+    List(Vec<Node>),
+    Object(Vec<(String, Node)>),
+}
+
+/// What is wrong with a template, before it is ever rendered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TemplateFault {
+    /// JSON pointer (RFC 6901) below the value that was parsed.
+    pub pointer: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// Why a template can't be rendered in a scope. Rendering it again gives the same.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct RenderError {
+    /// JSON pointer (RFC 6901) below the value that was parsed.
+    pub pointer: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl fmt::Display for RenderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let separator = if self.pointer.is_empty() { "" } else { ": " };
+        write!(f, "{}{separator}{}", self.pointer, self.message)
+    }
+}
+
+impl Template {
+    /// Checks every text of a value.
+    ///
+    /// # Errors
+    /// Every fault, with its place.
+    pub fn parse(value: &Value) -> Result<Self, Vec<TemplateFault>> {
+        let (mut names, mut faults) = (Names::default(), Vec::new());
+        let node = node(value, &mut String::new(), &mut names, &mut faults);
+        if faults.is_empty() {
+            Ok(Self(Arc::new(Parsed { node, names })))
+        } else {
+            Err(faults)
+        }
+    }
+
+    /// Whether there is no template anywhere in it.
+    pub fn is_literal(&self) -> bool {
+        matches!(self.0.node, Node::Literal(_))
+    }
+
+    /// The steps that it names.
+    pub fn steps(&self) -> &BTreeSet<String> {
+        &self.0.names.steps
+    }
+
+    /// Whether it uses `steps` in a way that does not tell which step is meant, such as `steps[params.name]`.
+    pub fn has_dynamic_steps(&self) -> bool {
+        self.0.names.dynamic_steps
+    }
+
+    /// The names at the top that it uses, beside `steps`.
+    pub fn roots(&self) -> &BTreeSet<String> {
+        &self.0.names.roots
+    }
+
+    /// Whether it depends on the item of a fan-out.
+    pub fn uses_item(&self) -> bool {
+        self.roots().contains("item") || self.roots().contains("index")
+    }
+
+    /// The value with every template replaced by what it gives. Without any, the same value again and no copy.
+    ///
+    /// # Errors
+    /// The first template that can't be rendered: something undefined, a wrong type, or too much work or text.
+    pub fn render(&self, scope: &Scope) -> Result<Arc<Value>, RenderError> {
+        if let Node::Literal(value) = &self.0.node {
+            return Ok(Arc::clone(value));
+        }
+        render(&self.0.node, &scope.to_value(), &mut String::new()).map(Arc::new)
+    }
+}
+
+fn node(
+    value: &Value,
+    pointer: &mut String,
+    names: &mut Names,
+    faults: &mut Vec<TemplateFault>,
+) -> Node {
+    match value {
+        Value::String(text) if is_template(text) => match parse_text(text, names) {
+            Ok(node) => node,
+            Err(message) => {
+                faults.push(TemplateFault {
+                    pointer: pointer.clone(),
+                    message,
+                });
+                Node::Literal(Arc::new(Value::Null))
+            }
+        },
+        Value::Array(items) => {
+            let mut nodes = Vec::with_capacity(items.len());
+            for (at, item) in items.iter().enumerate() {
+                nodes.push(within(pointer, &at.to_string(), |pointer| {
+                    node(item, pointer, names, faults)
+                }));
+            }
+            if nodes.iter().all(|node| matches!(node, Node::Literal(_))) {
+                return Node::Literal(Arc::new(value.clone()));
+            }
+            Node::List(nodes)
+        }
+        Value::Object(fields) => {
+            let mut nodes = Vec::with_capacity(fields.len());
+            for (key, field) in fields {
+                let field = within(pointer, key, |pointer| node(field, pointer, names, faults));
+                nodes.push((key.clone(), field));
+            }
+            if nodes
+                .iter()
+                .all(|(_, node)| matches!(node, Node::Literal(_)))
+            {
+                return Node::Literal(Arc::new(value.clone()));
+            }
+            Node::Object(nodes)
+        }
+        literal => Node::Literal(Arc::new(literal.clone())),
+    }
+}
+
+fn within<T>(pointer: &mut String, key: &str, then: impl FnOnce(&mut String) -> T) -> T {
+    let length = pointer.len();
+    pointer.push('/');
+    pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
+    let result = then(pointer);
+    pointer.truncate(length);
+    result
+}
+
+fn is_template(text: &str) -> bool {
+    text.contains("{{") || text.contains("{%") || text.contains("{#")
+}
+
+fn parse_text(text: &str, names: &mut Names) -> Result<Node, String> {
+    if text.len() > MAX_TEMPLATE {
+        return Err(format!(
+            "a template of {} bytes is over the limit of {MAX_TEMPLATE}",
+            text.len()
+        ));
+    }
+    let (plain, quoted) = quoted_steps(text);
+    let analyser = Environment::empty();
+    if let Some(expression) = single_expression(text) {
+        let compiled = ENVIRONMENT
+            .compile_expression_owned(expression.to_owned())
+            .map_err(|e| explain(&e, text))?;
+        let plain = single_expression(&plain).unwrap_or(&plain);
+        let found = analyser
+            .compile_expression(plain)
+            .map(|e| e.undeclared_variables(true));
+        names.extend(Names::of(
+            without_functions(found.unwrap_or_default()),
+            &quoted,
+        ));
+        return Ok(Node::Expression(Box::new(compiled)));
+    }
+    if let Some(statement) = statements(text).find(|statement| !STATEMENTS.contains(statement)) {
+        return Err(format!(
+            "the statement {statement:?} is not supported; known are {}",
+            STATEMENTS.join(", ")
+        ));
+    }
+    analyser
+        .template_from_str(text)
+        .map_err(|error| explain(&error, text))?;
+    let found = analyser
+        .template_from_str(&plain)
+        .map(|template| template.undeclared_variables(true));
+    names.extend(Names::of(
+        without_functions(found.unwrap_or_default()),
+        &quoted,
+    ));
+    Ok(Node::Text(text.to_owned()))
+}
+
+/// The expression of a text that is one single `{{ expression }}`.
+fn single_expression(text: &str) -> Option<&str> {
+    let inside = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
+    let inside = inside.strip_prefix('-').unwrap_or(inside);
+    let inside = inside.strip_suffix('-').unwrap_or(inside);
+    // `{{ a }}{{ b }}` begins and ends alike. Braces of a map or in a quoted text are rare enough to be told by trying.
+    let single = !inside.contains("}}") && !inside.contains("{{") && !inside.contains("{%");
+    (single
+        || ENVIRONMENT
+            .compile_expression_owned(inside.to_owned())
+            .is_ok())
+    .then_some(inside)
+}
+
+/// The words that begin the `{% … %}` of a text.
+fn statements(text: &str) -> impl Iterator<Item = &str> {
+    text.split("{%").skip(1).map(|after| {
+        let after = after.trim_start_matches(['-', '+']).trim_start();
+        after
+            .split(|c: char| !c.is_alphanumeric() && c != '_')
+            .next()
+            .unwrap_or_default()
+    })
+}
+
+fn without_functions(found: std::collections::HashSet<String>) -> impl Iterator<Item = String> {
+    let known: BTreeSet<&str> = ENVIRONMENT.globals().map(|(name, _)| name).collect();
+    found
+        .into_iter()
+        .filter(move |name| !known.contains(name.as_str()))
+}
+
+fn render(
+    node: &Node,
+    scope: &minijinja::Value,
+    pointer: &mut String,
+) -> Result<Value, RenderError> {
+    let fault = |pointer: &str, message: String| RenderError {
+        pointer: pointer.into(),
+        message,
+    };
+    match node {
+        Node::Literal(value) => Ok((**value).clone()),
+        Node::Expression(expression) => {
+            let value = expression
+                .eval(scope.clone())
+                .map_err(|error| fault(pointer, explain(&error, "")))?;
+            if value.is_undefined() {
+                return Err(fault(
+                    pointer,
+                    "the expression gives nothing: what it names is undefined".into(),
+                ));
+            }
+            let value = serde_json::to_value(&value).map_err(|error| {
+                fault(
+                    pointer,
+                    format!("what the expression gives is no JSON: {error}"),
+                )
+            })?;
+            match value.as_str() {
+                Some(text) if text.len() > MAX_RENDERED => {
+                    Err(fault(pointer, explain(&too_large(), "")))
+                }
+                _ => Ok(value),
+            }
+        }
+        Node::Text(text) => {
+            let mut bounded = Bounded::default();
+            let template = ENVIRONMENT
+                .template_from_str(text)
+                .map_err(|error| fault(pointer, explain(&error, text)))?;
+            let rendered = template
+                .render_captured_to(scope.clone(), &mut bounded)
+                .map(drop);
+            if bounded.overflowed {
+                return Err(fault(pointer, explain(&too_large(), "")));
+            }
+            rendered.map_err(|error| fault(pointer, explain(&error, text)))?;
+            String::from_utf8(bounded.written)
+                .map(Value::String)
+                .map_err(|error| fault(pointer, error.to_string()))
+        }
+        Node::List(nodes) => {
+            let items = nodes.iter().enumerate();
+            let items = items.map(|(at, node)| {
+                within(pointer, &at.to_string(), |pointer| {
+                    render(node, scope, pointer)
+                })
+            });
+            Ok(Value::Array(items.collect::<Result<_, _>>()?))
+        }
+        Node::Object(fields) => {
+            let mut object = Map::new();
+            for (key, node) in fields {
+                let value = within(pointer, key, |pointer| render(node, scope, pointer))?;
+                object.insert(key.clone(), value);
+            }
+            Ok(Value::Object(object))
+        }
+    }
+}
+
+/// Text that refuses to grow over the limit.
+#[derive(Default)]
+struct Bounded {
+    written: Vec<u8>,
+    overflowed: bool,
+}
+
+impl std::io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.written.len() + bytes.len() > MAX_RENDERED {
+            self.overflowed = true;
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
+        self.written.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A MiniJinja error in our words, with the expression where it is known.
+fn explain(error: &Error, source: &str) -> String {
+    let range = error.range().and_then(|range| source.get(range));
+    let detail = error
+        .detail()
+        .map(|detail| format!(": {detail}"))
+        .unwrap_or_default();
+    let at = range
+        .map(|text| format!(" at `{text}`"))
+        .unwrap_or_default();
+    format!("{}{detail}{at}", error.kind())
+}

@@ -1,0 +1,9 @@
+//! What people and programs see.
+
+mod json;
+mod progress;
+mod text;
+
+pub(crate) use json::{print_json, print_line, run_document};
+pub(crate) use progress::RunView;
+pub(crate) use text::{duration, log_line, summary, table};

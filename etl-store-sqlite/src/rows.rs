@@ -1,0 +1,361 @@
+//! Between rows and the model: times, ids, words and JSON as columns hold them. It runs no statement.
+
+use std::fmt::Display;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use etl_core::model::{
+    By, Fence, JobId, JobRecord, LogLevel, LogLine, PipelineId, StepKey, StepRecord, StepSnapshot,
+    Timestamp,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+use uuid::Uuid;
+
+use crate::error::{Fault, Result};
+
+/// The `item_index` of a row that is about the step itself. Not NULL, because NULLs are all different in a unique index.
+const NO_ITEM: i64 = -1;
+
+/// 0000-01-01T00:00:00Z and 9999-12-31T23:59:59.999999Z: between them the text of a time has one width.
+const FIRST_TIME: i64 = -62_167_219_200_000_000;
+const LAST_TIME: i64 = 253_402_300_799_999_999;
+
+/// A time as a column holds it. Outside the years 0 to 9999 it is the nearest one inside, so that text sorts as times do.
+pub(crate) fn time(at: Timestamp) -> String {
+    Timestamp::from_micros(at.as_micros().clamp(FIRST_TIME, LAST_TIME)).to_string()
+}
+
+/// A count as a column holds it: SQLite's integers are signed.
+pub(crate) fn count(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+pub(crate) fn item_column(key: StepKey) -> i64 {
+    key.item.map_or(NO_ITEM, i64::from)
+}
+
+/// Text as a column holds it. SQLite's functions end a text at a NUL, so none gets in.
+pub(crate) fn text(text: &str) -> String {
+    if text.contains('\0') {
+        text.replace('\0', "\u{fffd}")
+    } else {
+        text.to_owned()
+    }
+}
+
+/// A value as JSON text.
+pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(Fault::corrupt)
+}
+
+pub(crate) fn parse<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(
+    text: &str,
+) -> Result<T> {
+    text.parse().map_err(Fault::corrupt)
+}
+
+/// JSON text as a value. What can't be read is told by its place alone: the text is a user's.
+pub(crate) fn parse_json<T: DeserializeOwned>(text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| {
+        Fault::said(
+            etl_core::contract::StoreErrorKind::Corrupt,
+            format!(
+                "a stored JSON text can't be read (line {}, column {})",
+                error.line(),
+                error.column()
+            ),
+        )
+    })
+}
+
+/// The row id of a step execution: RFC 9562, version 5, of the job's id and the step's place.
+pub(crate) fn execution_id(job: JobId, key: StepKey) -> Uuid {
+    Uuid::new_v5(&job.0, key.to_string().as_bytes())
+}
+
+/// The row id of a step of a pipeline: the same over all versions that have a step of that name.
+pub(crate) fn step_id(pipeline: PipelineId, name: &str) -> Uuid {
+    Uuid::new_v5(&pipeline.0, name.as_bytes())
+}
+
+/// Reading columns by position.
+pub(crate) trait Columns {
+    fn str(&self, column: usize) -> Result<&str>;
+    fn opt_str(&self, column: usize) -> Result<Option<&str>>;
+    fn int(&self, column: usize) -> Result<i64>;
+    fn opt_int(&self, column: usize) -> Result<Option<i64>>;
+
+    fn owned(&self, column: usize) -> Result<Option<String>> {
+        Ok(self.opt_str(column)?.map(str::to_owned))
+    }
+
+    fn shared(&self, column: usize) -> Result<Arc<str>> {
+        Ok(self.str(column)?.into())
+    }
+
+    /// A text that has a type of its own: an id, a time, a word.
+    fn parsed<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(
+        &self,
+        column: usize,
+    ) -> Result<T> {
+        parse(self.str(column)?)
+    }
+
+    fn opt_parsed<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(
+        &self,
+        column: usize,
+    ) -> Result<Option<T>> {
+        self.opt_str(column)?.map(parse).transpose()
+    }
+
+    /// JSON text; nothing for NULL.
+    fn json<T: DeserializeOwned>(&self, column: usize) -> Result<Option<T>> {
+        self.opt_str(column)?.map(parse_json).transpose()
+    }
+
+    fn number<T: TryFrom<i64, Error: Display>>(&self, column: usize) -> Result<T> {
+        let number = self.int(column)?;
+        T::try_from(number).map_err(|error| {
+            Fault::said(
+                etl_core::contract::StoreErrorKind::Corrupt,
+                format!("{number} is stored where it can't be: {error}"),
+            )
+        })
+    }
+
+    fn opt_number<T: TryFrom<i64, Error: Display>>(&self, column: usize) -> Result<Option<T>> {
+        match self.opt_int(column)? {
+            Some(_) => self.number(column).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// `order_index` at `column` and `item_index` after it.
+    fn key(&self, column: usize) -> Result<StepKey> {
+        let item = self.int(column + 1)?;
+        Ok(StepKey {
+            step: self.number(column)?,
+            item: if item == NO_ITEM {
+                None
+            } else {
+                Some(self.number(column + 1)?)
+            },
+        })
+    }
+}
+
+impl Columns for SqliteRow {
+    fn str(&self, column: usize) -> Result<&str> {
+        Ok(self.try_get(column)?)
+    }
+
+    fn opt_str(&self, column: usize) -> Result<Option<&str>> {
+        Ok(self.try_get(column)?)
+    }
+
+    fn int(&self, column: usize) -> Result<i64> {
+        Ok(self.try_get(column)?)
+    }
+
+    fn opt_int(&self, column: usize) -> Result<Option<i64>> {
+        Ok(self.try_get(column)?)
+    }
+}
+
+/// The columns that [`job_record`] reads, of `job_executions j` and `pipelines p`.
+macro_rules! job_columns {
+    () => {
+        "j.id, j.pipeline_id, p.name, p.namespace, j.pipeline_version, j.status, j.trigger_type, j.triggered_by, \
+         j.scheduled_for, j.parameters, j.context, j.priority, j.started_at, j.completed_at, j.duration_ms, \
+         j.worker_id, j.fence, j.lease_expires_at, j.retry_of, j.retry_attempt, j.cancel_requested, \
+         j.rows_processed, j.bytes_transferred, j.error_message, j.error_stack, j.created_at"
+    };
+}
+pub(crate) use job_columns;
+
+pub(crate) fn job_record(row: &SqliteRow) -> Result<JobRecord> {
+    Ok(JobRecord {
+        id: row.parsed(0)?,
+        pipeline_id: row.parsed(1)?,
+        pipeline: row.shared(2)?,
+        namespace: row.shared(3)?,
+        pipeline_version: row.number(4)?,
+        status: row.parsed(5)?,
+        trigger_type: row.parsed(6)?,
+        triggered_by: By(row.str(7)?.into()),
+        scheduled_for: row.opt_parsed(8)?,
+        parameters: row.json(9)?.unwrap_or_default(),
+        context: row.json(10)?.unwrap_or_default(),
+        priority: row.number(11)?,
+        started_at: row.opt_parsed(12)?,
+        completed_at: row.opt_parsed(13)?,
+        duration_ms: row.opt_number(14)?,
+        worker_id: row.opt_parsed(15)?,
+        fence: Fence(row.number(16)?),
+        lease_expires_at: row.opt_parsed(17)?,
+        retry_of: row.opt_parsed(18)?,
+        retry_attempt: row.number(19)?,
+        cancel_requested: row.owned(20)?,
+        rows_processed: row.number(21)?,
+        bytes_transferred: row.number(22)?,
+        error_message: row.owned(23)?,
+        error_stack: row.owned(24)?,
+        created_at: row.parsed(25)?,
+    })
+}
+
+/// The columns that [`step_record`] reads, of `step_executions s`.
+macro_rules! step_columns {
+    () => {
+        "s.order_index, s.item_index, s.status, s.attempt, s.lost, s.started_at, s.completed_at, s.duration_ms, \
+         s.next_run_at, s.item_count, s.output_data, s.artifacts, s.rows_processed, s.bytes_transferred, s.metrics, \
+         s.skip_reason, s.error_class, s.error_message, s.error_stack"
+    };
+}
+pub(crate) use step_columns;
+
+/// A step's row, with the names that the document gives it.
+pub(crate) fn step_record(
+    row: &SqliteRow,
+    job: JobId,
+    names: impl FnOnce(u32) -> Option<(Arc<str>, Arc<str>)>,
+) -> Result<StepRecord> {
+    let key = row.key(0)?;
+    let (name, connector_type) = names(key.step).ok_or_else(|| {
+        Fault::said(
+            etl_core::contract::StoreErrorKind::Corrupt,
+            "a step row has no step in its pipeline version",
+        )
+    })?;
+    Ok(StepRecord {
+        job_id: job,
+        name,
+        order_index: key.step,
+        item_index: key.item,
+        connector_type,
+        status: row.parsed(2)?,
+        attempt: row.number(3)?,
+        lost: row.number(4)?,
+        started_at: row.opt_parsed(5)?,
+        completed_at: row.opt_parsed(6)?,
+        duration_ms: row.opt_number(7)?,
+        next_run_at: row.opt_parsed(8)?,
+        items: row.opt_number(9)?,
+        output_data: row.json(10)?.unwrap_or_default(),
+        artifacts: row.json(11)?.unwrap_or_default(),
+        rows_processed: row.number(12)?,
+        bytes_transferred: row.number(13)?,
+        metrics: row.json(14)?.unwrap_or_default(),
+        skip_reason: row.opt_parsed(15)?,
+        error_class: row.opt_str(16)?.map(word).transpose()?,
+        error_message: row.owned(17)?,
+        error_stack: row.owned(18)?,
+    })
+}
+
+/// A step past `pending` as recovery needs it; the first column is the job's id.
+pub(crate) fn step_snapshot(row: &SqliteRow) -> Result<(JobId, StepSnapshot)> {
+    let checkpoint = match row.opt_number(13)? {
+        Some(seq) => Some((seq, row.json::<Value>(14)?.unwrap_or_default())),
+        None => None,
+    };
+    let snapshot = StepSnapshot {
+        key: row.key(1)?,
+        status: row.parsed(3)?,
+        attempt: row.number(4)?,
+        lost: row.number(5)?,
+        due_at: row.opt_parsed(6)?,
+        items: row.json(7)?,
+        output: row.json(8)?.unwrap_or_default(),
+        artifacts: row.json(9)?.unwrap_or_default(),
+        rows_processed: row.number(10)?,
+        bytes_transferred: row.number(11)?,
+        skip_reason: row.opt_parsed(12)?,
+        checkpoint,
+    };
+    Ok((row.parsed(0)?, snapshot))
+}
+
+/// The columns that [`log_line`] reads.
+macro_rules! log_columns {
+    () => {
+        "seq, step, item_index, attempt, timestamp, level, message, metadata"
+    };
+}
+pub(crate) use log_columns;
+
+pub(crate) fn log_line(row: &SqliteRow, job: JobId) -> Result<LogLine> {
+    Ok(LogLine {
+        job_id: job,
+        seq: row.number(0)?,
+        step: row.opt_str(1)?.map(Into::into),
+        item_index: row.opt_number(2)?,
+        attempt: row.number(3)?,
+        timestamp: row.parsed(4)?,
+        level: row.parsed::<LogLevel>(5)?,
+        message: row.str(6)?.into(),
+        metadata: row.json::<Map<String, Value>>(7)?.unwrap_or_default(),
+    })
+}
+
+/// A word of a vocabulary that reads by serde alone.
+pub(crate) fn word<T: DeserializeOwned>(word: &str) -> Result<T> {
+    use serde::de::IntoDeserializer;
+    use serde::de::value::{Error, StrDeserializer};
+    let word: StrDeserializer<'_, Error> = word.into_deserializer();
+    T::deserialize(word).map_err(Fault::corrupt)
+}
+
+#[cfg(test)]
+mod tests {
+    use etl_core::model::ErrorClass;
+
+    use super::*;
+
+    #[test]
+    fn times_keep_their_order_as_text_however_far_away() {
+        let times = [
+            i64::MIN,
+            FIRST_TIME,
+            -1,
+            0,
+            1_357_034_400_000_001,
+            LAST_TIME,
+            i64::MAX,
+        ];
+        let texts: Vec<_> = times
+            .iter()
+            .map(|&micros| time(Timestamp::from_micros(micros)))
+            .collect();
+        assert!(texts.is_sorted(), "{texts:?}");
+        assert!(texts.iter().all(|text| text.len() == 27), "{texts:?}");
+        assert_eq!(texts[4], "2013-01-01T10:00:00.000001Z");
+    }
+
+    #[test]
+    fn an_execution_has_the_same_id_whoever_computes_it() {
+        let job = JobId(Uuid::nil());
+        assert_eq!(
+            execution_id(job, StepKey::item(3, 7)),
+            Uuid::new_v5(&Uuid::nil(), b"3[7]")
+        );
+        assert_ne!(
+            execution_id(job, StepKey::step(3)),
+            execution_id(job, StepKey::item(3, 0))
+        );
+    }
+
+    #[test]
+    fn a_word_that_nobody_knows_is_corrupt() {
+        assert_eq!(
+            word::<ErrorClass>("auth").unwrap(),
+            ErrorClass::Auth
+        );
+        assert!(word::<ErrorClass>("hungry").is_err());
+        assert!(parse_json::<Value>("{").is_err());
+    }
+}

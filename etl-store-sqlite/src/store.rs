@@ -1,0 +1,162 @@
+//! The store's handle: who may do what through it, and the execution protocol as requests to the writer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use etl_core::contract::store::{
+    ClaimRequest, Claimed, JobStore, LeaseState, ReapRequest, Result as StoreResult, Submitted,
+};
+use etl_core::contract::{Clock, StoreErrorKind};
+use etl_core::model::{
+    Commit, Hint, JobId, JobStatus, LeaseRef, NewJob, Verdict, WorkerId,
+};
+use sqlx::SqlitePool;
+
+use crate::catalog::Documents;
+use crate::claim;
+use crate::error::Fault;
+use crate::lease::{CancelRequest, RenewRequest};
+use crate::rows::{Columns, time};
+use crate::writer::{Request, WriterHandle};
+
+/// A store in one SQLite file.
+///
+/// Every answer to a write is given when the write is on the disk (`synchronous=FULL`), and one transaction carries what
+/// many callers asked for at the same time. One process at a time is the file's server
+/// ([`open`](Self::open)); others may read it and cancel jobs ([`open_shared`](Self::open_shared)).
+///
+/// It needs a Tokio runtime, and belongs to the one that it was opened on. Close it with [`close`](Self::close); when it
+/// is dropped instead, or the process is killed, nothing that was answered is lost.
+#[derive(Debug)]
+pub struct SqliteStore {
+    writer: WriterHandle,
+    readers: SqlitePool,
+    documents: Arc<Documents>,
+    clock: Arc<dyn Clock>,
+    access: Access,
+}
+
+/// What a handle is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Everything.
+    Server,
+    /// Reading and cancelling, beside a server.
+    Shared,
+}
+
+impl SqliteStore {
+    pub(crate) fn new(
+        writer: WriterHandle,
+        readers: SqlitePool,
+        documents: Arc<Documents>,
+        clock: Arc<dyn Clock>,
+        access: Access,
+    ) -> Self {
+        Self {
+            writer,
+            readers,
+            documents,
+            clock,
+            access,
+        }
+    }
+
+    /// Finishes what was asked before, folds the write-ahead log into the file and lets go of it. Every later call answers
+    /// `Unavailable`. Closing twice is harmless.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    pub(crate) fn readers(&self) -> &SqlitePool {
+        &self.readers
+    }
+
+    pub(crate) fn documents(&self) -> &Documents {
+        &self.documents
+    }
+
+    /// Asks the writer, as the file's server.
+    pub(crate) async fn ask<R: Request>(&self, request: R) -> StoreResult<R::Output> {
+        if self.access == Access::Shared {
+            let message = "this handle is for reading and cancelling; the database's server does the rest";
+            return Err(Fault::said(StoreErrorKind::InUse, message).of(R::OP));
+        }
+        self.writer.ask(request).await
+    }
+}
+
+#[async_trait]
+impl JobStore for SqliteStore {
+    async fn submit(&self, job: NewJob) -> StoreResult<Submitted> {
+        self.ask(job).await
+    }
+
+    async fn waiting(&self, older_than: Duration, limit: usize) -> StoreResult<Vec<Hint>> {
+        let waiting = async {
+            let rows = sqlx::query(claim::PENDING)
+                .bind(time(self.clock.now() - older_than))
+                .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+                .fetch_all(&self.readers)
+                .await?;
+            rows.iter()
+                .map(|row| {
+                    Ok(Hint {
+                        job: row.parsed(0)?,
+                        priority: row.number(1)?,
+                    })
+                })
+                .collect()
+        };
+        waiting.await.map_err(|fault: Fault| fault.of("waiting"))
+    }
+
+    async fn dispatched(&self, jobs: &[JobId]) -> StoreResult<()> {
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        self.ask(jobs.to_vec()).await
+    }
+
+    async fn claim(&self, want: ClaimRequest) -> StoreResult<Vec<Claimed>> {
+        self.ask(want).await
+    }
+
+    async fn renew(
+        &self,
+        worker: WorkerId,
+        leases: &[LeaseRef],
+        ttl: Duration,
+    ) -> StoreResult<Vec<LeaseState>> {
+        if leases.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.ask(RenewRequest {
+            worker,
+            leases: leases.to_vec(),
+            ttl,
+        })
+        .await
+    }
+
+    async fn commit(&self, batch: &[Commit]) -> StoreResult<Vec<Verdict>> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.ask(batch.to_vec()).await
+    }
+
+    async fn cancel(&self, job: JobId, reason: &str) -> StoreResult<JobStatus> {
+        let request = CancelRequest {
+            job,
+            reason: reason.into(),
+        };
+        self.writer.ask(request).await
+    }
+
+    async fn reap(&self, want: ReapRequest) -> StoreResult<Vec<JobId>> {
+        self.ask(want).await
+    }
+}

@@ -12,6 +12,54 @@ macro_rules! store_conformance {
     };
 }
 
+/// Makes a test of every law that a [`Queue`](crate::contract::Queue) has to keep, on a
+/// [`QueueFixture`](crate::testing::QueueFixture).
+#[macro_export]
+macro_rules! queue_conformance {
+    ($fixture:expr) => {
+        $crate::__queue_cases! {
+            ($crate::__tests)
+            (queue_conformance, $crate::testing::queue::run, $fixture)
+        }
+    };
+}
+
+/// Makes a test of every law that an [`EventBus`](crate::contract::EventBus) has to keep, on an
+/// [`EventBusFixture`](crate::testing::EventBusFixture).
+#[macro_export]
+macro_rules! event_bus_conformance {
+    ($fixture:expr) => {
+        $crate::__event_bus_cases! {
+            ($crate::__tests)
+            (event_bus_conformance, $crate::testing::events::run, $fixture)
+        }
+    };
+}
+
+/// Makes a test of every law that an [`Executor`](crate::contract::Executor) has to keep, on an
+/// [`ExecutorFixture`](crate::testing::ExecutorFixture).
+#[macro_export]
+macro_rules! executor_conformance {
+    ($fixture:expr) => {
+        $crate::__executor_cases! {
+            ($crate::__tests)
+            (executor_conformance, $crate::testing::executor::run, $fixture)
+        }
+    };
+}
+
+/// Makes a test of random histories: a store that follows its clock has to answer each as the memory store does. As many are
+/// tried as `PROPTEST_CASES` says, else 64.
+#[macro_export]
+macro_rules! store_history {
+    ($fixture:expr) => {
+        #[test]
+        fn the_store_answers_every_history_as_the_memory_store_does() {
+            $crate::testing::history::check(&($fixture));
+        }
+    };
+}
+
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __tests {
@@ -136,6 +184,88 @@ macro_rules! __store_cases {
                 a_page_has_between_1_and_500_items,
                 what_is_not_there_is_nothing,
                 a_strange_cursor_is_not_found,
+            }
+            unknown {
+                a_commit_whose_answer_was_lost_is_already_applied,
+                a_job_over_a_failing_store_ends_as_over_a_good_one,
+            }
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __queue_cases {
+    (($($callback:tt)*) ($($args:tt)*)) => {
+        $($callback)* ! { $($args)*;
+            deliver {
+                hints_come_out_in_the_order_they_went_in,
+                the_highest_priority_comes_first,
+                no_more_come_than_are_asked_for,
+                who_asks_early_waits,
+                a_call_that_is_given_up_loses_nothing,
+                racing_workers_get_each_hint_once,
+            }
+            keep {
+                what_is_not_acknowledged_comes_again,
+                what_is_not_acknowledged_wakes_who_waits,
+                dead_letters_are_not_delivered_as_hints,
+            }
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __event_bus_cases {
+    (($($callback:tt)*) ($($args:tt)*)) => {
+        $($callback)* ! { $($args)*;
+            watch {
+                a_watcher_gets_what_comes_after_it,
+                a_watcher_of_one_job_gets_no_other,
+                events_of_a_job_come_in_order_to_every_watcher,
+                a_call_that_is_given_up_loses_nothing,
+                every_kind_of_event_comes_as_it_was_sent,
+            }
+            miss {
+                nobody_has_to_watch,
+                a_slow_watcher_holds_nobody_up_and_is_told_what_it_missed,
+            }
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __executor_cases {
+    (($($callback:tt)*) ($($args:tt)*)) => {
+        $($callback)* ! { $($args)*;
+            say {
+                a_result_comes_once_and_last,
+                a_large_output_comes_whole,
+                an_attempt_gets_all_that_it_is_given,
+                everything_that_is_said_comes_in_order,
+                a_failure_keeps_its_class_message_and_place,
+                a_panic_fails_its_attempt_and_no_other,
+                an_unknown_connector_or_configuration_is_refused,
+                a_flood_of_lines_comes_whole_and_waits_for_its_reader,
+                a_call_that_is_given_up_loses_nothing,
+                whoever_talks_after_the_result_is_not_heard,
+                an_artifact_is_below_its_attempts_own_prefix,
+            }
+            stop {
+                an_attempt_that_listens_ends_when_it_is_asked,
+                an_attempt_that_does_not_listen_is_stopped,
+                an_attempt_can_be_stopped_before_it_is_heard,
+                an_attempt_that_has_ended_can_be_stopped_in_vain,
+                attempts_are_stopped_one_by_one,
+            }
+            keep {
+                an_attempt_outlives_its_run_or_ends_with_it,
+                starting_what_runs_attaches_to_it,
+                adopting_starts_nothing,
+                what_was_cleared_is_gone,
+                settling_is_allowed_again_and_again,
             }
         }
     };

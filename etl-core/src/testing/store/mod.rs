@@ -10,13 +10,14 @@ mod lease;
 mod reap;
 mod scene;
 mod submit;
+mod unknown;
 mod value;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::case::{self, Case, case_list};
+use super::case::{self, Case};
 use crate::contract::{Clock, Store};
 
 /// Makes stores to try.
@@ -54,7 +55,7 @@ impl Default for Facts {
     }
 }
 
-const CASES: &[Case<dyn StoreFixture>] = crate::__store_cases! { (case_list) () };
+const CASES: &[Case<dyn StoreFixture>] = crate::__store_cases! { (case::case_list) () };
 
 /// The names of all cases.
 pub fn cases() -> impl Iterator<Item = &'static str> {

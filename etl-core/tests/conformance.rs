@@ -3,9 +3,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use etl_core::contract::{Clock, Store};
-use etl_core::memory::MemoryStore;
-use etl_core::testing::StoreFixture;
+use etl_core::contract::{Clock, EventBus, Executor, Queue, Store};
+use etl_core::in_process::InProcess;
+use etl_core::memory::{MemoryEvents, MemoryQueue, MemoryStore};
+use etl_core::registry::Registry;
+use etl_core::testing::{
+    EventBusFixture, ExecutorFacts, ExecutorFixture, QueueFixture, StoreFixture,
+};
 
 struct Memory;
 
@@ -20,4 +24,35 @@ impl StoreFixture for Memory {
     }
 }
 
+#[async_trait]
+impl QueueFixture for Memory {
+    async fn fresh(&self) -> Arc<dyn Queue> {
+        Arc::new(MemoryQueue::new())
+    }
+}
+
+#[async_trait]
+impl EventBusFixture for Memory {
+    async fn fresh(&self) -> Arc<dyn EventBus> {
+        Arc::new(MemoryEvents::default())
+    }
+}
+
+#[async_trait]
+impl ExecutorFixture for Memory {
+    async fn fresh(&self, registry: Registry) -> Arc<dyn Executor> {
+        Arc::new(InProcess::new(Arc::new(registry)))
+    }
+
+    fn facts(&self) -> ExecutorFacts {
+        ExecutorFacts {
+            same_process: true,
+            outlives_run: false,
+        }
+    }
+}
+
 etl_core::store_conformance!(Memory);
+etl_core::queue_conformance!(Memory);
+etl_core::event_bus_conformance!(Memory);
+etl_core::executor_conformance!(Memory);

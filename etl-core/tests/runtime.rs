@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use etl_core::contract::store::JobStore;
-use etl_core::contract::{Clock, Connector, NoCredential, Store, StepContext};
+use etl_core::contract::{Clock, Connector, NoCredential, StepContext, Store};
 use etl_core::memory::{MemoryEvents, MemoryQueue, MemoryStore};
 use etl_core::model::*;
 use etl_core::runtime::{Scope, Trigger};
@@ -43,10 +43,23 @@ impl Connector for Probe {
     type Config = ProbeConfig;
     type Credential = NoCredential;
 
-    async fn run(&self, config: ProbeConfig, _: Option<NoCredential>, ctx: StepContext) -> Result<Report, StepError> {
+    async fn run(
+        &self,
+        config: ProbeConfig,
+        _: Option<NoCredential>,
+        ctx: StepContext,
+    ) -> Result<Report, StepError> {
         let task = ctx.task();
-        let item = task.key.step.item.map(|item| format!("[{item}]")).unwrap_or_default();
-        self.ran.lock().unwrap().push(format!("{}{item}", task.step_name));
+        let item = task
+            .key
+            .step
+            .item
+            .map(|item| format!("[{item}]"))
+            .unwrap_or_default();
+        self.ran
+            .lock()
+            .unwrap()
+            .push(format!("{}{item}", task.step_name));
         let at_once = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_at_once.fetch_max(at_once, Ordering::SeqCst);
         for line in 0..config.lines {
@@ -87,7 +100,10 @@ fn step(name: &str, dependencies: &[&str], config: Value) -> Step {
 }
 
 fn pipeline(name: &str, steps: Vec<Step>) -> Pipeline {
-    Pipeline { steps, ..Pipeline::new(name) }
+    Pipeline {
+        steps,
+        ..Pipeline::new(name)
+    }
 }
 
 fn builder(probe: &Probe, clock: &Arc<TokioClock>) -> EtlBuilder {
@@ -107,44 +123,74 @@ fn none() -> Map<String, Value> {
 #[tokio::test(start_paused = true)]
 async fn a_panic_is_a_failure_of_its_step_alone() {
     let (_, _, etl) = setup();
-    let steps = vec![step("bad", &[], json!({ "panics": true })), step("good", &[], json!({}))];
+    let steps = vec![
+        step("bad", &[], json!({ "panics": true })),
+        step("good", &[], json!({})),
+    ];
     let outcome = etl.run(&pipeline("p", steps), none()).await.unwrap();
     assert_eq!(outcome.status(), JobStatus::Failed);
     assert_eq!(outcome.step("good").unwrap().status, StepStatus::Success);
-    assert_eq!(outcome.job.error_message.as_deref(), Some("step \"bad\" failed: the connector panicked: as told"));
+    assert_eq!(
+        outcome.job.error_message.as_deref(),
+        Some("step \"bad\" failed: the connector panicked: as told")
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_job_ends_at_once_and_a_deaf_step_is_abandoned() {
     for (deaf, longest) in [(false, 1), (true, 11)] {
         let (_, clock, etl) = setup();
-        let steps = vec![step("long", &[], json!({ "seconds": 3000, "deaf": deaf })), step("next", &["long"], json!({}))];
+        let steps = vec![
+            step("long", &[], json!({ "seconds": 3000, "deaf": deaf })),
+            step("next", &["long"], json!({})),
+        ];
         let mut handle = etl.start(&pipeline("p", steps), none()).await.unwrap();
         while let Some(event) = handle.next_event().await.unwrap() {
-            if matches!(event.kind, EventKind::Step { status: StepStatus::Running, .. }) {
+            if matches!(
+                event.kind,
+                EventKind::Step {
+                    status: StepStatus::Running,
+                    ..
+                }
+            ) {
                 break;
             }
         }
         let asked = clock.now();
-        assert_eq!(etl.cancel(handle.id(), "enough").await.unwrap(), JobStatus::Running);
+        assert_eq!(
+            etl.cancel(handle.id(), "enough").await.unwrap(),
+            JobStatus::Running
+        );
         let outcome = handle.wait().await.unwrap();
         assert_eq!(outcome.status(), JobStatus::Cancelled);
         assert_eq!(outcome.job.error_message.as_deref(), Some("enough"));
         assert_eq!(outcome.step("next").unwrap().status, StepStatus::Skipped);
-        assert!(clock.now().since(asked) <= Duration::from_secs(longest), "{:?}", clock.now().since(asked));
+        assert!(
+            clock.now().since(asked) <= Duration::from_secs(longest),
+            "{:?}",
+            clock.now().since(asked)
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn another_process_can_cancel_through_the_store() {
     let (_, clock, etl) = setup();
-    let handle = etl.start(&pipeline("p", vec![step("long", &[], json!({ "seconds": 3000 }))]), none()).await.unwrap();
+    let handle = etl
+        .start(
+            &pipeline("p", vec![step("long", &[], json!({ "seconds": 3000 }))]),
+            none(),
+        )
+        .await
+        .unwrap();
     let job = handle.id();
     while etl.store().job(job).await.unwrap().unwrap().status != JobStatus::Running {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let asked = clock.now();
-    JobStore::cancel(&**etl.store(), job, "from elsewhere").await.unwrap();
+    JobStore::cancel(&**etl.store(), job, "from elsewhere")
+        .await
+        .unwrap();
     assert_eq!(handle.wait().await.unwrap().status(), JobStatus::Cancelled);
     assert!(clock.now().since(asked) <= Duration::from_secs(7));
 }
@@ -156,12 +202,17 @@ async fn the_work_of_a_dead_worker_is_taken_up_and_what_succeeded_does_not_run_a
     let first = builder(&probe, &clock).store(store.clone()).build();
     let steps = vec![
         step("done", &[], json!({ "value": 7 })),
-        step("half", &["done"], json!({ "seconds": 30, "value": "{{ steps.done.output }}" })),
+        step(
+            "half",
+            &["done"],
+            json!({ "seconds": 30, "value": "{{ steps.done.output }}" }),
+        ),
         step("rest", &["half"], json!({})),
     ];
     let mut handle = first.start(&pipeline("p", steps), none()).await.unwrap();
     while let Some(event) = handle.next_event().await.unwrap() {
-        if matches!(&event.kind, EventKind::Step { step, status: StepStatus::Running, .. } if &**step == "half") {
+        if matches!(&event.kind, EventKind::Step { step, status: StepStatus::Running, .. } if &**step == "half")
+        {
             break;
         }
     }
@@ -183,10 +234,21 @@ async fn the_work_of_a_dead_worker_is_taken_up_and_what_succeeded_does_not_run_a
         }
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
-    assert!(taken_at.unwrap().since(died) <= Duration::from_secs(25), "taken up after {:?}", taken_at.unwrap().since(died));
+    assert!(
+        taken_at.unwrap().since(died) <= Duration::from_secs(25),
+        "taken up after {:?}",
+        taken_at.unwrap().since(died)
+    );
     assert_eq!(probe.ran(), ["done", "half", "half", "rest"]);
-    let steps = store.steps(job, &PageRequest::first(10)).await.unwrap().items;
-    assert_eq!((steps[1].attempt, steps[1].lost, &steps[1].output_data), (2, 1, &json!(7)));
+    let steps = store
+        .steps(job, &PageRequest::first(10))
+        .await
+        .unwrap()
+        .items;
+    assert_eq!(
+        (steps[1].attempt, steps[1].lost, &steps[1].output_data),
+        (2, 1, &json!(7))
+    );
     second.shutdown().await;
 }
 
@@ -196,9 +258,18 @@ async fn a_long_step_keeps_its_lease_beside_other_workers() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone()));
     let first = builder(&probe, &clock).store(store.clone()).build();
     let second = builder(&probe, &clock).store(store.clone()).build();
-    let outcome = first.run(&pipeline("p", vec![step("long", &[], json!({ "seconds": 3000 }))]), none()).await.unwrap();
+    let outcome = first
+        .run(
+            &pipeline("p", vec![step("long", &[], json!({ "seconds": 3000 }))]),
+            none(),
+        )
+        .await
+        .unwrap();
     assert!(outcome.is_success());
-    assert_eq!((probe.ran(), outcome.job.fence), (vec!["long".to_owned()], Fence(1)));
+    assert_eq!(
+        (probe.ran(), outcome.job.fence),
+        (vec!["long".to_owned()], Fence(1))
+    );
     second.shutdown().await;
 }
 
@@ -207,8 +278,15 @@ async fn ten_thousand_items_run_within_the_slots() {
     let (probe, _, etl) = setup();
     let mut each = step("each", &[], json!({ "value": "{{ item * 2 }}" }));
     each.for_each = Some(ForEach::Template("{{ range(10000) }}".into()));
-    let sum = step("sum", &["each"], json!({ "value": "{{ steps.each.output|sum }}" }));
-    let outcome = etl.run(&pipeline("p", vec![each, sum]), none()).await.unwrap();
+    let sum = step(
+        "sum",
+        &["each"],
+        json!({ "value": "{{ steps.each.output|sum }}" }),
+    );
+    let outcome = etl
+        .run(&pipeline("p", vec![each, sum]), none())
+        .await
+        .unwrap();
     assert!(outcome.is_success(), "{:?}", outcome.job.error_message);
     assert_eq!(outcome.step("sum").unwrap().output_data, json!(99_990_000));
     assert_eq!(outcome.steps.len(), 10_002);
@@ -219,7 +297,10 @@ async fn ten_thousand_items_run_within_the_slots() {
 async fn a_pipeline_at_its_limit_waits_and_loses_nothing() {
     let (probe, _, etl) = setup();
     let mut limited = pipeline("p", vec![step("s", &[], json!({ "seconds": 10 }))]);
-    limited.concurrency = Some(Concurrency { limit: 2, on_limit: OnLimit::Queue });
+    limited.concurrency = Some(Concurrency {
+        limit: 2,
+        on_limit: OnLimit::Queue,
+    });
     let mut handles = Vec::new();
     for _ in 0..7 {
         handles.push(etl.start(&limited, none()).await.unwrap());
@@ -234,10 +315,17 @@ async fn a_pipeline_at_its_limit_waits_and_loses_nothing() {
 async fn the_highest_priority_goes_first() {
     let (probe, clock) = (Probe::default(), Arc::new(TokioClock::default()));
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone()));
-    let accepting = builder(&probe, &clock).store(store.clone()).scope(Scope::Own).max_jobs(0).build();
+    let accepting = builder(&probe, &clock)
+        .store(store.clone())
+        .scope(Scope::Own)
+        .max_jobs(0)
+        .build();
     let mut jobs = Vec::new();
     for priority in [1, 9, 5, 0] {
-        let mut document = pipeline(&format!("p{priority}"), vec![step(&format!("s{priority}"), &[], json!({ "seconds": 1 }))]);
+        let mut document = pipeline(
+            &format!("p{priority}"),
+            vec![step(&format!("s{priority}"), &[], json!({ "seconds": 1 }))],
+        );
         document.priority = priority;
         jobs.push(accepting.start(&document, none()).await.unwrap());
     }
@@ -253,7 +341,10 @@ async fn the_highest_priority_goes_first() {
 #[tokio::test(start_paused = true)]
 async fn one_key_is_one_job() {
     let (probe, _, etl) = setup();
-    let stored = etl.put(&pipeline("p", vec![step("s", &[], json!({}))])).await.unwrap();
+    let stored = etl
+        .put(&pipeline("p", vec![step("s", &[], json!({}))]))
+        .await
+        .unwrap();
     let mut trigger = Trigger::new(TriggerType::Api, By::system(), none());
     trigger.idempotency_key = Some("monday".into());
     let first = etl.submit(&stored, trigger.clone()).await.unwrap();
@@ -267,10 +358,21 @@ async fn one_key_is_one_job() {
 #[tokio::test(start_paused = true)]
 async fn every_line_of_a_step_is_in_the_journal_before_its_end_is() {
     let (_, _, etl) = setup();
-    let outcome = etl.run(&pipeline("p", vec![step("talks", &[], json!({ "lines": 5000 }))]), none()).await.unwrap();
+    let outcome = etl
+        .run(
+            &pipeline("p", vec![step("talks", &[], json!({ "lines": 5000 }))]),
+            none(),
+        )
+        .await
+        .unwrap();
     let lines = etl.store().lines(outcome.job.id, 0, 10_000).await.unwrap();
     assert_eq!(lines.len(), 5000);
-    assert!(lines.iter().enumerate().all(|(at, line)| line.seq == at as u64 + 1 && line.message == format!("line {at}")));
+    assert!(
+        lines
+            .iter()
+            .enumerate()
+            .all(|(at, line)| line.seq == at as u64 + 1 && line.message == format!("line {at}"))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -278,27 +380,62 @@ async fn a_job_repeated_from_its_failure_takes_over_what_succeeded() {
     let (probe, _, etl) = setup();
     let mut each = step("each", &[], json!({ "value": "{{ item }}" }));
     each.for_each = Some(ForEach::Items(vec![json!("x"), json!("y")]));
-    let mut document = pipeline("p", vec![
-        step("first", &[], json!({ "value": { "n": 1 } })),
-        each,
-        step("broken", &["first", "each"], json!({ "fails": "{{ params.fault }}" })),
-        step("last", &["broken"], json!({ "value": ["{{ steps.first.output.n }}", "{{ steps.each.output }}"] })),
-    ]);
-    document.parameters = json!({ "properties": { "fault": { "type": ["string", "null"], "default": "no" } } }).as_object().cloned();
+    let mut document = pipeline(
+        "p",
+        vec![
+            step("first", &[], json!({ "value": { "n": 1 } })),
+            each,
+            step(
+                "broken",
+                &["first", "each"],
+                json!({ "fails": "{{ params.fault }}" }),
+            ),
+            step(
+                "last",
+                &["broken"],
+                json!({ "value": ["{{ steps.first.output.n }}", "{{ steps.each.output }}"] }),
+            ),
+        ],
+    );
+    document.parameters =
+        json!({ "properties": { "fault": { "type": ["string", "null"], "default": "no" } } })
+            .as_object()
+            .cloned();
     let failed = etl.run(&document, none()).await.unwrap();
     assert_eq!(failed.status(), JobStatus::Failed);
     // The pipeline is mended meanwhile, but a repeated job keeps its version: it fails in the same step and no other.
-    let again = etl.retry(failed.job.id, RetryFrom::Failed, By::system()).await.unwrap().wait().await.unwrap();
-    assert_eq!((again.status(), again.job.retry_of, again.job.retry_attempt), (JobStatus::Failed, Some(failed.job.id), 1));
+    let again = etl
+        .retry(failed.job.id, RetryFrom::Failed, By::system())
+        .await
+        .unwrap()
+        .wait()
+        .await
+        .unwrap();
+    assert_eq!(
+        (again.status(), again.job.retry_of, again.job.retry_attempt),
+        (JobStatus::Failed, Some(failed.job.id), 1)
+    );
     assert_eq!(again.step("each").unwrap().status, StepStatus::Success);
     let ran = probe.ran();
     assert_eq!(ran.iter().filter(|name| *name == "first").count(), 1);
-    assert_eq!(ran.iter().filter(|name| name.starts_with("each")).count(), 2);
+    assert_eq!(
+        ran.iter().filter(|name| name.starts_with("each")).count(),
+        2
+    );
     assert_eq!(ran.iter().filter(|name| *name == "broken").count(), 2);
 
-    let whole = etl.retry(failed.job.id, RetryFrom::Start, By::system()).await.unwrap().wait().await.unwrap();
+    let whole = etl
+        .retry(failed.job.id, RetryFrom::Start, By::system())
+        .await
+        .unwrap()
+        .wait()
+        .await
+        .unwrap();
     assert_eq!(whole.status(), JobStatus::Failed);
-    assert_eq!(probe.ran().iter().filter(|name| *name == "first").count(), 2);
+    assert_eq!(
+        probe.ran().iter().filter(|name| *name == "first").count(),
+        2
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -306,20 +443,41 @@ async fn a_run_of_its_own_leaves_older_jobs_alone_until_one_is_resumed() {
     let (probe, clock) = (Probe::default(), Arc::new(TokioClock::default()));
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone()));
     let first = builder(&probe, &clock).store(store.clone()).build();
-    let old = first.start(&pipeline("old", vec![step("old", &[], json!({ "seconds": 50 }))]), none()).await.unwrap();
+    let old = first
+        .start(
+            &pipeline("old", vec![step("old", &[], json!({ "seconds": 50 }))]),
+            none(),
+        )
+        .await
+        .unwrap();
     while probe.ran().is_empty() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     drop(first);
     tokio::time::sleep(Duration::from_secs(60)).await;
 
-    let second = builder(&probe, &clock).store(store.clone()).scope(Scope::Own).build();
-    let new = second.run(&pipeline("new", vec![step("new", &[], json!({ "seconds": 100 }))]), none()).await.unwrap();
+    let second = builder(&probe, &clock)
+        .store(store.clone())
+        .scope(Scope::Own)
+        .build();
+    let new = second
+        .run(
+            &pipeline("new", vec![step("new", &[], json!({ "seconds": 100 }))]),
+            none(),
+        )
+        .await
+        .unwrap();
     assert!(new.is_success());
-    assert_eq!(store.job(old.id()).await.unwrap().unwrap().status, JobStatus::Running);
+    assert_eq!(
+        store.job(old.id()).await.unwrap().unwrap().status,
+        JobStatus::Running
+    );
     assert_eq!(probe.ran(), ["old", "new"]);
     let resumed = second.resume(old.id()).await.unwrap().wait().await.unwrap();
-    assert_eq!((resumed.status(), resumed.job.id), (JobStatus::Success, old.id()));
+    assert_eq!(
+        (resumed.status(), resumed.job.id),
+        (JobStatus::Success, old.id())
+    );
     second.shutdown().await;
 }
 
@@ -328,11 +486,22 @@ async fn a_missing_credential_fails_the_step_and_a_given_one_never_shows() {
     let (probe, clock) = (Probe::default(), Arc::new(TokioClock::default()));
     let mut with = step("s", &[], json!({}));
     with.credential = Some("bank".into());
-    let etl = builder(&probe, &clock).events(Arc::new(MemoryEvents::default())).queue(Arc::new(MemoryQueue::default())).build();
-    let outcome = etl.run(&pipeline("p", vec![with.clone()]), none()).await.unwrap();
-    assert_eq!(outcome.job.error_message.as_deref(), Some("step \"s\" failed: there is no credential \"bank\"; store it first"));
+    let etl = builder(&probe, &clock)
+        .events(Arc::new(MemoryEvents::default()))
+        .queue(Arc::new(MemoryQueue::default()))
+        .build();
+    let outcome = etl
+        .run(&pipeline("p", vec![with.clone()]), none())
+        .await
+        .unwrap();
+    assert_eq!(
+        outcome.job.error_message.as_deref(),
+        Some("step \"s\" failed: there is no credential \"bank\"; store it first")
+    );
 
-    let etl = builder(&probe, &clock).credential("bank", json!({ "password": "hunter2" })).build();
+    let etl = builder(&probe, &clock)
+        .credential("bank", json!({ "password": "hunter2" }))
+        .build();
     let outcome = etl.run(&pipeline("p", vec![with]), none()).await.unwrap();
     // The connector takes none, and says so without quoting what it got.
     assert_eq!(outcome.status(), JobStatus::Failed);

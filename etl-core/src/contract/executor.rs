@@ -15,10 +15,16 @@ use serde_json::Value;
 /// Between the launcher and a place to run. Everything is keyed by (job, step, attempt) and idempotent. Conformance:
 /// `etl_core::executor_conformance!`.
 ///
-/// - `start` of an attempt that runs already MUST attach to it and start nothing.
+/// - `start` of an attempt that runs already MUST attach to it and start nothing. Where an attempt can't outlive its `Run` (as
+///   in the worker's own process), dropping the `Run` MUST end it, and there is never anything to attach to or to adopt;
+///   the launcher holds one `Run` for an attempt.
 /// - `adopt` MUST NOT start anything.
 /// - `clear` MUST answer `Absent` only if it has seen the attempt gone.
-/// - A `Run` MUST give exactly one `Result`, as its last event, whatever becomes of the attempt.
+/// - A `Run` MUST give exactly one `Result`, as its last event, whatever becomes of the attempt. What is said after it by
+///   something that the attempt left behind is not heard.
+/// - Log lines, checkpoints, metrics and artifacts MUST come whole and in order; an attempt that talks faster than it is
+///   heard MUST wait. Progress may be left out.
+/// - A panic or a crash of an attempt is its `Result`, not retryable for a panic, and MUST NOT disturb another attempt.
 #[async_trait]
 pub trait Executor: Debug + Send + Sync + 'static {
     /// Starts an attempt, or attaches to it if it runs.

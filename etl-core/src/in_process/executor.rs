@@ -105,11 +105,22 @@ struct Attempt {
     give_up_at: Option<Instant>,
 }
 
+impl Attempt {
+    fn end(&mut self, outcome: Outcome) {
+        self.work = None;
+        // What the connector left behind may go on talking; only what was said by now is still heard.
+        self.heard.close();
+        self.result = Some(outcome);
+    }
+}
+
 #[async_trait]
 impl Run for Attempt {
     async fn next(&mut self) -> Option<StepEvent> {
         loop {
             let Some(work) = &mut self.work else {
+                // Nothing is heard after the result.
+                self.result.as_ref()?;
                 if let Ok(event) = self.heard.try_recv() {
                     return Some(event);
                 }
@@ -126,12 +137,10 @@ impl Run for Attempt {
                 biased;
                 Some(event) = self.heard.recv() => return Some(event),
                 outcome = work => {
-                    self.work = None;
-                    self.result = Some(outcome);
+                    self.end(outcome);
                 }
                 () = gives_up => {
-                    self.work = None;
-                    self.result = Some(Err(StepError::transient("it did not stop in time and was abandoned")));
+                    self.end(Err(StepError::transient("it did not stop in time and was abandoned")));
                 }
             }
         }

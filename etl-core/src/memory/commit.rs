@@ -2,7 +2,8 @@
 //! has stood does the rest become true, which can't fail.
 
 use super::State;
-use super::row::{Fan, JobRow};
+use super::row::JobRow;
+use super::step::Fan;
 use crate::contract::store::{Result, StoreError, StoreErrorKind};
 use crate::model::{
     Change, Commit, JobId, JobStatus, StepKey, StepStatus, Timestamp, Verdict, Writer,
@@ -30,7 +31,7 @@ impl State {
                 Err(fault) => {
                     for (job, step) in undo.into_iter().rev() {
                         if let Some(job) = self.jobs.get_mut(&job) {
-                            take_back(job, step);
+                            take_back(job, &step);
                         }
                     }
                     return Err(StoreError::new("commit", StoreErrorKind::Illegal)
@@ -145,12 +146,12 @@ fn claim_change(job: &mut JobRow, change: &Change) -> Result<Undo, String> {
             match step_moves(job, key, StepStatus::Running)? {
                 Undo::Step(_, StepStatus::Pending) => {}
                 moved => {
-                    take_back(job, moved);
+                    take_back(job, &moved);
                     return Err(format!("step {key} is not pending and can't fan out"));
                 }
             }
             if let Some(row) = job.step(key) {
-                row.fan = Some(Fan::new(items.clone()));
+                row.fan = Some(Box::new(Fan::new(items.clone())));
             }
             Ok(Undo::Fan(*step))
         }
@@ -200,8 +201,8 @@ fn no_step(key: StepKey) -> String {
     format!("there is no step {key}")
 }
 
-fn take_back(job: &mut JobRow, undo: Undo) {
-    match undo {
+fn take_back(job: &mut JobRow, undo: &Undo) {
+    match *undo {
         Undo::Seq(seq) => job.seq = seq,
         Undo::Job(status) => job.status = status,
         Undo::Step(key, status) => {

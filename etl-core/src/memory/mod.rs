@@ -9,6 +9,7 @@ mod journal;
 mod line;
 mod queue;
 mod row;
+mod step;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;

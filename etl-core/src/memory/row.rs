@@ -1,5 +1,4 @@
-//! What the store keeps of a job and of each of its step executions. A step row that is still `pending` is a few words, so
-//! that a job of 100,000 steps is accepted by filling an array.
+//! What the store keeps of a job.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -8,10 +7,10 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::line::Place;
+use super::step::{StepRow, find, pending};
 use crate::model::{
-    Artifact, By, DeadLetter, ErrorClass, Fence, HookRow, JobId, JobRecord, JobSnapshot, JobStatus,
-    LogLine, NewJob, Pipeline, PipelineRef, SkipReason, StepKey, StepPatch, StepRecord,
-    StepSnapshot, StepStatus, TakenOver, Timestamp, TriggerType, WorkerId,
+    By, DeadLetter, Fence, HookRow, JobId, JobRecord, JobSnapshot, JobStatus, LogLine, NewJob,
+    Pipeline, PipelineRef, StepKey, StepRecord, StepStatus, Timestamp, TriggerType, WorkerId,
 };
 
 pub(super) struct JobRow {
@@ -49,180 +48,6 @@ pub(super) struct JobRow {
     pub(super) hooks: BTreeMap<u32, HookRow>,
     /// A line's `seq` is its index + 1.
     pub(super) log: Vec<LogLine>,
-}
-
-pub(super) struct StepRow {
-    pub(super) status: StepStatus,
-    skip_reason: Option<SkipReason>,
-    attempt: u32,
-    lost: u32,
-    started_at: Option<Timestamp>,
-    completed_at: Option<Timestamp>,
-    output: Value,
-    artifacts: Vec<Artifact>,
-    rows_processed: u64,
-    bytes_transferred: u64,
-    pub(super) fan: Option<Box<Fan>>,
-    rare: Option<Box<Rare>>,
-}
-
-/// What a step fanned out to.
-pub(super) struct Fan {
-    values: Vec<Value>,
-    pub(super) rows: Vec<StepRow>,
-}
-
-/// What few step executions have.
-#[derive(Default)]
-struct Rare {
-    due_at: Option<Timestamp>,
-    checkpoint_seq: u64,
-    checkpoint: Option<Value>,
-    metrics: Map<String, Value>,
-    error_class: Option<ErrorClass>,
-    error: Option<String>,
-    error_stack: Option<String>,
-}
-
-const PENDING: StepRow = StepRow {
-    status: StepStatus::Pending,
-    skip_reason: None,
-    attempt: 0,
-    lost: 0,
-    started_at: None,
-    completed_at: None,
-    output: Value::Null,
-    artifacts: Vec::new(),
-    rows_processed: 0,
-    bytes_transferred: 0,
-    fan: None,
-    rare: None,
-};
-
-fn pending(count: usize) -> Vec<StepRow> {
-    std::iter::repeat_with(|| PENDING).take(count).collect()
-}
-
-impl Fan {
-    pub(super) fn new(values: Vec<Value>) -> Box<Self> {
-        let rows = pending(values.len());
-        Box::new(Self { values, rows })
-    }
-}
-
-impl StepRow {
-    fn rare(&mut self) -> &mut Rare {
-        self.rare.get_or_insert_default()
-    }
-
-    /// The number of its last checkpoint, to be raised.
-    pub(super) fn checkpoint_seq(&mut self) -> &mut u64 {
-        &mut self.rare().checkpoint_seq
-    }
-
-    pub(super) fn set_checkpoint(&mut self, state: Value) {
-        self.rare().checkpoint = Some(state);
-    }
-
-    /// What becomes true with a move to `to`, whether or not the status itself is set already.
-    pub(super) fn enters(&mut self, to: StepStatus, at: Timestamp) {
-        self.status = to;
-        if to == StepStatus::Running && self.started_at.is_none() {
-            self.started_at = Some(at);
-        }
-        if let Some(rare) = &mut self.rare {
-            rare.due_at = None;
-            if to.is_terminal() {
-                rare.checkpoint = None;
-            }
-        }
-        if to.is_terminal() {
-            self.completed_at = Some(at);
-        }
-    }
-
-    pub(super) fn apply(&mut self, attempt: u32, to: StepStatus, patch: &StepPatch, at: Timestamp) {
-        self.enters(to, at);
-        self.attempt = attempt;
-        // Destructured, so that a new field can't be forgotten.
-        let StepPatch {
-            due_at,
-            output,
-            artifacts,
-            rows_processed,
-            bytes_transferred,
-            metrics,
-            lost,
-            skip_reason,
-            error_class,
-            error,
-            error_stack,
-        } = patch;
-        if due_at.is_some() && to == StepStatus::Retrying {
-            self.rare().due_at = *due_at;
-        }
-        if let Some(output) = output {
-            self.output = output.clone();
-        }
-        if let Some(artifacts) = artifacts {
-            self.artifacts.clone_from(artifacts);
-        }
-        self.rows_processed = rows_processed.unwrap_or(self.rows_processed);
-        self.bytes_transferred = bytes_transferred.unwrap_or(self.bytes_transferred);
-        if let Some(metrics) = metrics {
-            self.rare().metrics.clone_from(metrics);
-        }
-        self.lost = lost.unwrap_or(self.lost);
-        self.skip_reason = skip_reason.or(self.skip_reason);
-        if error_class.is_some() {
-            self.rare().error_class = *error_class;
-        }
-        if error.is_some() {
-            self.rare().error.clone_from(error);
-        }
-        if error_stack.is_some() {
-            self.rare().error_stack.clone_from(error_stack);
-        }
-    }
-
-    /// Ends it together with a job that somebody else ends.
-    fn end_with_job(&mut self, now: Timestamp) {
-        match self.status {
-            StepStatus::Pending => {
-                self.enters(StepStatus::Skipped, now);
-                self.skip_reason = Some(SkipReason::JobEnded);
-            }
-            StepStatus::Running | StepStatus::Retrying => self.enters(StepStatus::Cancelled, now),
-            _ => {}
-        }
-    }
-
-    fn take_over(&mut self, taken: TakenOver, now: Timestamp) {
-        self.enters(StepStatus::Success, now);
-        self.output = taken.output;
-        self.artifacts = taken.artifacts;
-        self.rows_processed = taken.rows_processed;
-        self.bytes_transferred = taken.bytes_transferred;
-        self.fan = taken.items.map(Fan::new);
-    }
-
-    fn snapshot(&self, key: StepKey) -> StepSnapshot {
-        let rare = self.rare.as_deref();
-        StepSnapshot {
-            key,
-            status: self.status,
-            attempt: self.attempt,
-            lost: self.lost,
-            due_at: rare.and_then(|rare| rare.due_at),
-            items: self.fan.as_ref().map(|fan| fan.values.clone()),
-            output: self.output.clone(),
-            artifacts: self.artifacts.clone(),
-            rows_processed: self.rows_processed,
-            bytes_transferred: self.bytes_transferred,
-            skip_reason: self.skip_reason,
-            checkpoint: rare.and_then(|rare| Some((rare.checkpoint_seq, rare.checkpoint.clone()?))),
-        }
-    }
 }
 
 /// Why a taken-over result does not fit its job.
@@ -295,6 +120,11 @@ impl JobRow {
     /// How many jobs of its pipeline may run beside it, itself included.
     pub(super) fn limit(&self) -> Option<u32> {
         self.document.concurrency.map(|terms| terms.limit)
+    }
+
+    /// One of its step executions as readers see it.
+    pub(super) fn step_record(&self, key: StepKey, row: &StepRow) -> StepRecord {
+        row.record(self.id, key, &self.document.steps[key.step as usize])
     }
 
     pub(super) fn step(&mut self, key: StepKey) -> Option<&mut StepRow> {
@@ -381,45 +211,8 @@ impl JobRow {
             created_at: self.created_at,
         }
     }
-
-    pub(super) fn step_record(&self, key: StepKey, row: &StepRow) -> StepRecord {
-        let step = &self.document.steps[key.step as usize];
-        let rare = row.rare.as_deref();
-        StepRecord {
-            job_id: self.id,
-            name: step.name.as_str().into(),
-            order_index: key.step,
-            item_index: key.item,
-            connector_type: step.connector_type.as_str().into(),
-            status: row.status,
-            attempt: row.attempt,
-            lost: row.lost,
-            started_at: row.started_at,
-            completed_at: row.completed_at,
-            duration_ms: duration_ms(row.started_at, row.completed_at),
-            next_run_at: rare.and_then(|rare| rare.due_at),
-            items: row.fan.as_ref().map(|fan| fan.rows.len() as u32),
-            output_data: row.output.clone(),
-            artifacts: row.artifacts.clone(),
-            rows_processed: row.rows_processed,
-            bytes_transferred: row.bytes_transferred,
-            metrics: rare.map(|rare| rare.metrics.clone()).unwrap_or_default(),
-            skip_reason: row.skip_reason,
-            error_class: rare.and_then(|rare| rare.error_class),
-            error_message: rare.and_then(|rare| rare.error.clone()),
-            error_stack: rare.and_then(|rare| rare.error_stack.clone()),
-        }
-    }
 }
 
-fn find(steps: &mut [StepRow], key: StepKey) -> Option<&mut StepRow> {
-    let row = steps.get_mut(key.step as usize)?;
-    match key.item {
-        None => Some(row),
-        Some(item) => row.fan.as_mut()?.rows.get_mut(item as usize),
-    }
-}
-
-fn duration_ms(started: Option<Timestamp>, completed: Option<Timestamp>) -> Option<u64> {
+pub(super) fn duration_ms(started: Option<Timestamp>, completed: Option<Timestamp>) -> Option<u64> {
     Some(completed?.since(started?).as_millis() as u64)
 }

@@ -65,7 +65,10 @@ async fn results(store: &dyn Store, job: JobId) -> Result<Vec<TakenOver>, EtlErr
 
 fn taken_over(step: StepRecord) -> TakenOver {
     TakenOver {
-        key: StepKey { step: step.order_index, item: step.item_index },
+        key: StepKey {
+            step: step.order_index,
+            item: step.item_index,
+        },
         // Of a fan-out that is done only the number of items matters: none of them is rendered again.
         items: step.items.map(|items| vec![Value::Null; items as usize]),
         output: step.output_data,

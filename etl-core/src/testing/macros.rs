@@ -12,6 +12,54 @@ macro_rules! store_conformance {
     };
 }
 
+/// Makes a test of every law that a [`Queue`](crate::contract::Queue) has to keep, on a
+/// [`QueueFixture`](crate::testing::QueueFixture).
+#[macro_export]
+macro_rules! queue_conformance {
+    ($fixture:expr) => {
+        $crate::__queue_cases! {
+            ($crate::__tests)
+            (queue_conformance, $crate::testing::queue::run, $fixture)
+        }
+    };
+}
+
+/// Makes a test of every law that an [`EventBus`](crate::contract::EventBus) has to keep, on an
+/// [`EventBusFixture`](crate::testing::EventBusFixture).
+#[macro_export]
+macro_rules! event_bus_conformance {
+    ($fixture:expr) => {
+        $crate::__event_bus_cases! {
+            ($crate::__tests)
+            (event_bus_conformance, $crate::testing::events::run, $fixture)
+        }
+    };
+}
+
+/// Makes a test of every law that an [`Executor`](crate::contract::Executor) has to keep, on an
+/// [`ExecutorFixture`](crate::testing::ExecutorFixture).
+#[macro_export]
+macro_rules! executor_conformance {
+    ($fixture:expr) => {
+        $crate::__executor_cases! {
+            ($crate::__tests)
+            (executor_conformance, $crate::testing::executor::run, $fixture)
+        }
+    };
+}
+
+/// Makes a test of random histories: a store that follows its clock has to answer each as the memory store does. As many are
+/// tried as `PROPTEST_CASES` says, else 64.
+#[macro_export]
+macro_rules! store_history {
+    ($fixture:expr) => {
+        #[test]
+        fn the_store_answers_every_history_as_the_memory_store_does() {
+            $crate::testing::history::check(&($fixture));
+        }
+    };
+}
+
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __tests {
@@ -43,15 +91,181 @@ macro_rules! __store_cases {
                 a_job_begins_pending_with_a_pending_row_for_each_step,
                 the_same_key_and_body_is_the_same_job,
                 the_same_key_with_another_body_makes_nothing,
+                the_same_id_is_the_same_job,
+                a_job_of_an_unknown_pipeline_version_is_refused,
+                a_job_keeps_the_version_that_it_was_accepted_with,
+                everything_said_of_a_job_is_kept,
+                results_that_are_taken_over_are_successes_from_the_start,
+                results_that_do_not_fit_are_refused,
+                jobs_that_wait_are_told_by_age_and_order,
+                dispatched_moves_pending_jobs_and_no_other,
             }
             claim {
                 a_claim_gives_a_larger_fence,
                 the_highest_priority_comes_first_then_the_oldest,
+                only_jobs_that_wait_are_claimed_and_each_once,
+                the_first_claim_starts_the_job,
+                a_pipeline_at_its_limit_is_passed_over,
+                the_end_of_a_job_makes_room_under_the_limit,
+                the_snapshot_has_everything_that_is_past_pending,
+                two_claimers_never_get_the_same_job,
+                racing_claimers_keep_the_limit,
+            }
+            lease {
+                a_renewed_lease_is_not_reaped,
+                a_lease_that_ran_out_untaken_is_as_good_as_any,
+                a_lease_that_was_taken_is_lost,
+                a_lease_is_of_the_worker_that_claimed_it,
+                leases_are_answered_in_the_order_asked,
+                a_job_that_its_owner_hands_back_waits_as_it_is,
+            }
+            cancel {
+                a_job_that_waits_is_cancelled_at_once,
+                a_job_that_was_handed_back_ends_with_its_open_steps,
+                the_owner_of_a_running_job_is_asked_to_end_it,
+                a_request_for_its_end_outlives_handing_back,
+                an_ended_job_is_left_alone,
+                what_is_not_there_can_not_be_cancelled,
             }
             commit {
                 a_commit_under_an_old_fence_is_lost_and_changes_nothing,
                 a_commit_sent_again_is_already_applied,
                 only_the_transitions_of_the_table_are_taken,
+                an_owner_makes_the_moves_that_the_table_gives_it,
+                a_job_moves_once_in_a_commit,
+                a_gap_in_seq_is_illegal,
+                each_claim_counts_commits_from_one,
+                a_commit_is_known_again_after_its_job_was_handed_back,
+                nothing_is_committed_to_an_ended_job,
+                a_lost_commit_does_not_disturb_the_others,
+                an_illegal_change_refuses_the_whole_batch,
+                racing_commits_of_one_lease_are_applied_once,
+            }
+            change {
+                a_step_keeps_what_it_is_given,
+                a_step_has_its_times_from_the_commits,
+                a_due_time_lasts_while_a_step_is_retrying,
+                a_skipped_step_says_why,
+                fanning_out_gives_a_pending_row_for_each_item,
+                only_a_pending_step_fans_out,
+                ten_thousand_items_fan_out_and_end,
+                checkpoints_are_of_running_steps_and_count_up,
+                dead_letters_and_hooks_are_remembered,
+                the_end_of_a_job_has_its_figures,
+            }
+            reap {
+                a_job_whose_lease_ran_out_waits_again,
+                a_job_whose_end_was_asked_for_is_never_revived,
+                an_ended_job_is_not_reaped,
+                leases_that_ran_out_first_are_reaped_first,
+                racing_reapers_move_a_job_once,
+                a_reaper_and_an_owner_that_renews_never_both_win,
+            }
+            value {
+                awkward_values_come_back_equal,
+                the_largest_values_are_kept,
+                nothing_is_forgotten_by_a_restart,
+            }
+            catalog {
+                a_changed_document_is_a_new_version,
+                a_version_says_who_wrote_it,
+                a_stale_writer_is_refused,
+                a_removed_pipeline_keeps_its_versions,
+                the_list_is_by_namespace_and_name_in_pages,
+                racing_writers_get_a_version_each,
+            }
+            journal {
+                lines_are_kept_in_order_and_numbered_by_job,
+                lines_of_an_ended_job_are_kept,
+                a_log_has_no_gap_whoever_appends,
+                jobs_are_listed_newest_first_in_pages,
+                a_list_of_jobs_can_be_restricted,
+                steps_are_listed_by_position_in_pages,
+                a_page_has_between_1_and_500_items,
+                what_is_not_there_is_nothing,
+                a_strange_cursor_is_not_found,
+            }
+            unknown {
+                a_commit_whose_answer_was_lost_is_already_applied,
+                a_job_over_a_failing_store_ends_as_over_a_good_one,
+            }
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __queue_cases {
+    (($($callback:tt)*) ($($args:tt)*)) => {
+        $($callback)* ! { $($args)*;
+            deliver {
+                hints_come_out_in_the_order_they_went_in,
+                the_highest_priority_comes_first,
+                no_more_come_than_are_asked_for,
+                who_asks_early_waits,
+                a_call_that_is_given_up_loses_nothing,
+                racing_workers_get_each_hint_once,
+            }
+            keep {
+                what_is_not_acknowledged_comes_again,
+                what_is_not_acknowledged_wakes_who_waits,
+                dead_letters_are_not_delivered_as_hints,
+            }
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __event_bus_cases {
+    (($($callback:tt)*) ($($args:tt)*)) => {
+        $($callback)* ! { $($args)*;
+            watch {
+                a_watcher_gets_what_comes_after_it,
+                a_watcher_of_one_job_gets_no_other,
+                events_of_a_job_come_in_order_to_every_watcher,
+                a_call_that_is_given_up_loses_nothing,
+                every_kind_of_event_comes_as_it_was_sent,
+            }
+            miss {
+                nobody_has_to_watch,
+                a_slow_watcher_holds_nobody_up_and_is_told_what_it_missed,
+            }
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __executor_cases {
+    (($($callback:tt)*) ($($args:tt)*)) => {
+        $($callback)* ! { $($args)*;
+            say {
+                a_result_comes_once_and_last,
+                a_large_output_comes_whole,
+                an_attempt_gets_all_that_it_is_given,
+                everything_that_is_said_comes_in_order,
+                a_failure_keeps_its_class_message_and_place,
+                a_panic_fails_its_attempt_and_no_other,
+                an_unknown_connector_or_configuration_is_refused,
+                a_flood_of_lines_comes_whole_and_waits_for_its_reader,
+                a_call_that_is_given_up_loses_nothing,
+                whoever_talks_after_the_result_is_not_heard,
+                an_artifact_is_below_its_attempts_own_prefix,
+            }
+            stop {
+                an_attempt_that_listens_ends_when_it_is_asked,
+                an_attempt_that_does_not_listen_is_stopped,
+                an_attempt_can_be_stopped_before_it_is_heard,
+                an_attempt_that_has_ended_can_be_stopped_in_vain,
+                attempts_are_stopped_one_by_one,
+            }
+            keep {
+                an_attempt_outlives_its_run_or_ends_with_it,
+                starting_what_runs_attaches_to_it,
+                adopting_starts_nothing,
+                what_was_cleared_is_gone,
+                settling_is_allowed_again_and_again,
             }
         }
     };

@@ -15,9 +15,16 @@
 pub mod build;
 mod case;
 mod clock;
+pub mod events;
+pub mod executor;
+pub mod faults;
 mod macros;
+pub mod queue;
 pub mod store;
 
 pub use build::{a_pipeline, new_job};
 pub use clock::{ManualClock, TokioClock};
+pub use events::EventBusFixture;
+pub use executor::{ExecutorFacts, ExecutorFixture};
+pub use queue::{QueueFacts, QueueFixture};
 pub use store::{Facts, StoreFixture};

@@ -1,15 +1,23 @@
 //! The store suite. Each file is about one part of the protocol, each function is one law of the contract.
 
+mod cancel;
+mod catalog;
+mod change;
 mod claim;
 mod commit;
+mod journal;
+mod lease;
+mod reap;
 mod scene;
 mod submit;
+mod unknown;
+mod value;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::case::{self, Case, case_list};
+use super::case::{self, Case};
 use crate::contract::{Clock, Store};
 
 /// Makes stores to try.
@@ -47,7 +55,7 @@ impl Default for Facts {
     }
 }
 
-const CASES: &[Case<dyn StoreFixture>] = crate::__store_cases! { (case_list) () };
+const CASES: &[Case<dyn StoreFixture>] = crate::__store_cases! { (case::case_list) () };
 
 /// The names of all cases.
 pub fn cases() -> impl Iterator<Item = &'static str> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Facts, StoreFixture};
 use crate::contract::store::{
-    ClaimRequest, Claimed, LeaseState, PutPipeline, ReapRequest, Result, Submitted,
+    ClaimRequest, Claimed, LeaseState, PutPipeline, ReapRequest, Result, StoredPipeline, Submitted,
 };
 use crate::contract::{Clock, Store};
 use crate::model::{
@@ -15,10 +15,8 @@ use crate::model::{
 use crate::testing::ManualClock;
 use crate::testing::build::{a_pipeline, a_worker, new_job};
 
-use crate::contract::store::StoredPipeline;
-
 /// A lease that does not run out during a case.
-pub(super) const LONG: Duration = Duration::from_secs(3600);
+pub(super) const LONG: Duration = Duration::from_hours(1);
 /// A lease that [`Scene::let_leases_end`] ends.
 pub(super) const SHORT: Duration = Duration::from_millis(200);
 

@@ -1,0 +1,228 @@
+//! A store that fails now and then, as stores do.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::contract::Store;
+use crate::contract::store::{
+    Catalog, ClaimRequest, Claimed, JobStore, Journal, LeaseState, PipelineFilter, PutPipeline,
+    ReapRequest, Result, StoreError, StoreErrorKind, StoredPipeline, Submitted,
+};
+use crate::model::{
+    Commit, DeadLetter, Hint, HookRow, JobFilter, JobId, JobRecord, JobStatus, LeaseRef, LogLine,
+    NewJob, Page, PageRequest, PipelineId, PipelineRef, StepRecord, Verdict, WorkerId,
+};
+
+/// How one call goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It does not.
+    None,
+    /// It is refused as `Unavailable`, and nothing is done.
+    Refused,
+    /// It is done, and the answer is lost: `OutcomeUnknown`. A call that only reads is refused instead.
+    Unknown,
+}
+
+/// A store whose calls go wrong by a plan. The same plan goes wrong in the same way.
+#[derive(Debug)]
+pub struct Flaky {
+    inner: Arc<dyn Store>,
+    plan: Mutex<Plan>,
+}
+
+#[derive(Debug)]
+enum Plan {
+    Listed(VecDeque<Fault>),
+    Random(u64),
+}
+
+impl Flaky {
+    /// The first calls go wrong as listed, later ones don't.
+    pub fn by_plan(inner: Arc<dyn Store>, plan: impl IntoIterator<Item = Fault>) -> Self {
+        let plan = Mutex::new(Plan::Listed(plan.into_iter().collect()));
+        Self { inner, plan }
+    }
+
+    /// About two calls in five go wrong, in an order that the seed gives.
+    pub fn by_seed(inner: Arc<dyn Store>, seed: u64) -> Self {
+        let plan = Mutex::new(Plan::Random(seed));
+        Self { inner, plan }
+    }
+
+    /// The store behind, which does not fail.
+    pub fn inner(&self) -> &Arc<dyn Store> {
+        &self.inner
+    }
+
+    fn fault(&self) -> Fault {
+        match &mut *self.plan.lock().unwrap_or_else(PoisonError::into_inner) {
+            Plan::Listed(faults) => faults.pop_front().unwrap_or(Fault::None),
+            Plan::Random(state) => match split_mix(state) % 5 {
+                0 => Fault::Refused,
+                1 => Fault::Unknown,
+                _ => Fault::None,
+            },
+        }
+    }
+
+    async fn write<T>(
+        &self,
+        op: &'static str,
+        call: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T> {
+        match self.fault() {
+            Fault::None => call.await,
+            Fault::Refused => Err(StoreError::new(op, StoreErrorKind::Unavailable)),
+            Fault::Unknown => {
+                call.await?;
+                Err(StoreError::new(op, StoreErrorKind::OutcomeUnknown))
+            }
+        }
+    }
+
+    async fn read<T>(
+        &self,
+        op: &'static str,
+        call: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T> {
+        match self.fault() {
+            Fault::None => call.await,
+            Fault::Refused | Fault::Unknown => {
+                Err(StoreError::new(op, StoreErrorKind::Unavailable))
+            }
+        }
+    }
+}
+
+/// SplitMix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", 2014).
+fn split_mix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl JobStore for Flaky {
+    async fn submit(&self, job: NewJob) -> Result<Submitted> {
+        self.write("submit", self.inner.submit(job)).await
+    }
+
+    async fn waiting(&self, older_than: Duration, limit: usize) -> Result<Vec<Hint>> {
+        self.read("waiting", self.inner.waiting(older_than, limit))
+            .await
+    }
+
+    async fn dispatched(&self, jobs: &[JobId]) -> Result<()> {
+        self.write("dispatched", self.inner.dispatched(jobs)).await
+    }
+
+    async fn claim(&self, want: ClaimRequest) -> Result<Vec<Claimed>> {
+        self.write("claim", self.inner.claim(want)).await
+    }
+
+    async fn renew(
+        &self,
+        worker: WorkerId,
+        leases: &[LeaseRef],
+        ttl: Duration,
+    ) -> Result<Vec<LeaseState>> {
+        self.write("renew", self.inner.renew(worker, leases, ttl))
+            .await
+    }
+
+    async fn commit(&self, batch: &[Commit]) -> Result<Vec<Verdict>> {
+        self.write("commit", self.inner.commit(batch)).await
+    }
+
+    async fn cancel(&self, job: JobId, reason: &str) -> Result<JobStatus> {
+        self.write("cancel", self.inner.cancel(job, reason)).await
+    }
+
+    async fn reap(&self, want: ReapRequest) -> Result<Vec<JobId>> {
+        self.write("reap", self.inner.reap(want)).await
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl Catalog for Flaky {
+    async fn put_pipeline(&self, put: PutPipeline) -> Result<PipelineRef> {
+        self.write("put_pipeline", self.inner.put_pipeline(put))
+            .await
+    }
+
+    async fn pipeline(
+        &self,
+        namespace: &str,
+        name: &str,
+        version: Option<u64>,
+    ) -> Result<Option<StoredPipeline>> {
+        self.read("pipeline", self.inner.pipeline(namespace, name, version))
+            .await
+    }
+
+    async fn pipeline_version(
+        &self,
+        id: PipelineId,
+        version: u64,
+    ) -> Result<Option<StoredPipeline>> {
+        let call = self.inner.pipeline_version(id, version);
+        self.read("pipeline_version", call).await
+    }
+
+    async fn pipelines(
+        &self,
+        filter: &PipelineFilter,
+        page: &PageRequest,
+    ) -> Result<Page<StoredPipeline>> {
+        self.read("pipelines", self.inner.pipelines(filter, page))
+            .await
+    }
+
+    async fn remove_pipeline(&self, namespace: &str, name: &str) -> Result<bool> {
+        let call = self.inner.remove_pipeline(namespace, name);
+        self.write("remove_pipeline", call).await
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl Journal for Flaky {
+    async fn append(&self, lines: &[LogLine]) -> Result<()> {
+        self.write("append", self.inner.append(lines)).await
+    }
+
+    async fn lines(&self, job: JobId, after_seq: u64, limit: usize) -> Result<Vec<LogLine>> {
+        self.read("lines", self.inner.lines(job, after_seq, limit))
+            .await
+    }
+
+    async fn job(&self, job: JobId) -> Result<Option<JobRecord>> {
+        self.read("job", self.inner.job(job)).await
+    }
+
+    async fn jobs(&self, filter: &JobFilter, page: &PageRequest) -> Result<Page<JobRecord>> {
+        self.read("jobs", self.inner.jobs(filter, page)).await
+    }
+
+    async fn steps(&self, job: JobId, page: &PageRequest) -> Result<Page<StepRecord>> {
+        self.read("steps", self.inner.steps(job, page)).await
+    }
+
+    async fn dead_letters(&self, job: JobId) -> Result<Vec<DeadLetter>> {
+        self.read("dead_letters", self.inner.dead_letters(job))
+            .await
+    }
+
+    async fn hooks(&self, job: JobId) -> Result<Vec<HookRow>> {
+        self.read("hooks", self.inner.hooks(job)).await
+    }
+}

@@ -30,7 +30,9 @@ impl Finished {
 
 impl Program {
     pub fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
     }
 
     pub fn run(&self, arguments: &[&str]) -> Finished {
@@ -38,7 +40,11 @@ impl Program {
     }
 
     pub fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
-        let output = self.command(arguments).envs(environment.iter().copied()).output().unwrap();
+        let output = self
+            .command(arguments)
+            .envs(environment.iter().copied())
+            .output()
+            .unwrap();
         Finished {
             status: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8(output.stdout).unwrap(),
@@ -47,15 +53,29 @@ impl Program {
     }
 
     pub fn spawn(&self, arguments: &[&str]) -> Running {
-        let mut child = self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = self
+            .command(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
-        Running { child, stderr, heard: String::new() }
+        Running {
+            child,
+            stderr,
+            heard: String::new(),
+        }
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_etl"));
-        command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ETL_")) {
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ETL_"))
+        {
             command.env_remove(name);
         }
         command
@@ -75,7 +95,11 @@ impl Running {
         let mut line = String::new();
         while !line.contains(part) {
             line.clear();
-            assert!(self.stderr.read_line(&mut line).unwrap() > 0, "it never says {part:?}: {}", self.heard);
+            assert!(
+                self.stderr.read_line(&mut line).unwrap() > 0,
+                "it never says {part:?}: {}",
+                self.heard
+            );
             self.heard.push_str(&line);
         }
         self
@@ -94,18 +118,34 @@ impl Running {
     pub fn finish(mut self) -> Finished {
         let (mut stdout, mut stderr) = (String::new(), self.heard.clone());
         self.stderr.read_to_string(&mut stderr).unwrap();
-        self.child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
-        Finished { status: self.child.wait().unwrap().code().unwrap_or(-1), stdout, stderr }
+        self.child
+            .stdout
+            .take()
+            .unwrap()
+            .read_to_string(&mut stdout)
+            .unwrap();
+        Finished {
+            status: self.child.wait().unwrap().code().unwrap_or(-1),
+            stdout,
+            stderr,
+        }
     }
 
     fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+        kill(
+            Pid::from_raw(i32::try_from(self.child.id()).unwrap()),
+            signal,
+        )
+        .unwrap();
     }
 }
 
 /// Writes a pipeline file and gives its path.
 pub fn pipeline_file(program: &Program, text: &str) -> String {
-    let name = text.strip_prefix("name: ").and_then(|rest| rest.split_whitespace().next()).unwrap_or("p");
+    let name = text
+        .strip_prefix("name: ")
+        .and_then(|rest| rest.split_whitespace().next())
+        .unwrap_or("p");
     let path = program.folder.path().join(format!("{name}.yaml"));
     std::fs::write(&path, text).unwrap();
     path_text(&path)

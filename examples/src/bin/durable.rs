@@ -10,8 +10,13 @@ use etl_store_sqlite::SqliteStore;
 
 fn flow() -> Flow {
     let flow = Flow::new("durable");
-    let numbers = flow.step("numbers", || async { Ok::<_, StepError>(vec![1_u64, 2, 3]) });
-    flow.step("sum", |numbers: Vec<u64>| async move { Ok::<_, StepError>(numbers.iter().sum::<u64>()) }).after(&numbers);
+    let numbers = flow.step("numbers", || async {
+        Ok::<_, StepError>(vec![1_u64, 2, 3])
+    });
+    flow.step("sum", |numbers: Vec<u64>| async move {
+        Ok::<_, StepError>(numbers.iter().sum::<u64>())
+    })
+    .after(&numbers);
     flow
 }
 

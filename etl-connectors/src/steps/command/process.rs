@@ -360,7 +360,15 @@ fn judge(exit: ExitStatus, config: &CommandConfig, heard: Heard) -> Result<Repor
 fn printable(output: &[u8]) -> String {
     let text = String::from_utf8_lossy(output);
     let is_plain = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
-    text.chars().map(|c| if is_plain(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
+    text.chars()
+        .map(|c| {
+            if is_plain(c) {
+                c
+            } else {
+                char::REPLACEMENT_CHARACTER
+            }
+        })
+        .collect()
 }
 
 /// A failure that the program itself reports: a text, or an object with `message` and `class`.

@@ -72,7 +72,7 @@ impl JobMachine {
         let config = match planned.config.render(&self.scope(key.step, item)) {
             Ok(config) => config,
             Err(fault) => {
-                return self.fail_unstarted(key, StepError::permanent(format!("config{fault}")));
+                return self.fail_unstarted(key, &StepError::permanent(format!("config{fault}")));
             }
         };
         let Some(state) = self.state(key) else { return };

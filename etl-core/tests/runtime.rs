@@ -456,7 +456,7 @@ async fn a_run_of_its_own_leaves_older_jobs_alone_until_one_is_resumed() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     drop(first);
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
 
     let second = builder(&probe, &clock)
         .store(store.clone())

@@ -29,9 +29,9 @@ pub(crate) async fn execute(config: &Config, args: &LogsArgs) -> Result<Exit, Fa
             for line in &lines {
                 after = line.seq;
                 if args.json {
-                    print_line(line)
+                    print_line(line);
                 } else {
-                    println!("{}", log_line(line))
+                    println!("{}", log_line(line));
                 }
             }
             if lines.len() < PAGE {

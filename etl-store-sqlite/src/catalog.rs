@@ -17,7 +17,7 @@ use sqlx::sqlite::SqliteRow;
 use uuid::{NoContext, Uuid};
 
 use crate::error::{Fault, Result};
-use crate::rows::{Columns, count, json, parse_json, step_id, text, time};
+use crate::rows::{Columns, count, json, parse_json, step_id, time};
 use crate::store::SqliteStore;
 use crate::writer::{Answers, Tx};
 
@@ -137,15 +137,15 @@ async fn write(tx: &mut Tx<'_>, reference: &PipelineRef, put: &PutPipeline) -> R
     let document = &*put.document;
     let id = reference.id.to_string();
     let stored = json(document)?;
-    let (by, now) = (text(&put.by.0), time(tx.now));
+    let (by, now) = (put.by.0.clone(), time(tx.now));
     sqlx::query(PUT)
         .bind(&id)
         .bind(&document.namespace)
         .bind(&document.name)
         .bind(count(reference.version))
-        .bind(document.description.as_deref().map(text))
+        .bind(document.description.clone())
         .bind(&stored)
-        .bind(document.schedule.as_deref().map(text))
+        .bind(document.schedule.clone())
         .bind(document.is_active)
         .bind(&by)
         .bind(&now)

@@ -1,6 +1,7 @@
 //! The journal: log lines, and everything that readers ask.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use etl_core::contract::store::{Journal, Result as StoreResult};
@@ -16,7 +17,7 @@ use crate::error::{Fault, Result};
 use crate::letters;
 use crate::rows::{
     Columns, count, item_column, job_columns, job_record, json, log_columns, log_line,
-    step_columns, step_record, text, time,
+    step_columns, step_record, time,
 };
 use crate::store::SqliteStore;
 use crate::writer::{Answers, Tx};
@@ -26,7 +27,7 @@ use crate::writer::{Answers, Tx};
 struct LineRow {
     job: JobId,
     seq: i64,
-    step: Option<String>,
+    step: Option<Arc<str>>,
     item: Option<u32>,
     attempt: u32,
     at: String,
@@ -49,12 +50,12 @@ pub(crate) async fn append(tx: &mut Tx<'_>, batches: &[&Vec<LogLine>]) -> Result
         rows.push(LineRow {
             job: line.job_id,
             seq: *seq,
-            step: line.step.as_deref().map(text),
+            step: line.step.clone(),
             item: line.item_index,
             attempt: line.attempt,
             at: time(line.timestamp),
             level: line.level.as_str(),
-            message: text(&line.message),
+            message: line.message.clone(),
             metadata: json(&line.metadata)?,
         });
     }

@@ -9,7 +9,7 @@ use etl_core::model::{Fence, JobId, JobStatus, LeaseRef, Timestamp, WorkerId};
 use serde::Serialize;
 
 use crate::error::{Fault, Result};
-use crate::rows::{Columns, json, text, time};
+use crate::rows::{Columns, json, time};
 use crate::steps;
 use crate::writer::{Answers, Tx};
 
@@ -91,7 +91,7 @@ pub(crate) async fn cancel(
     let mut asked: HashMap<JobId, String> = HashMap::new();
     let mut answers = Vec::with_capacity(requests.len());
     for request in requests {
-        let reason = text(&request.reason);
+        let reason = request.reason.clone();
         answers.push(match rows.get(&request.job) {
             None => Err(Fault::said(
                 StoreErrorKind::NotFound,

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use sqlx::SqlitePool;
 
 use crate::error::Result;
-use crate::rows::{Columns, item_column, json, parse_json, text, time, word};
+use crate::rows::{Columns, item_column, json, parse_json, time, word};
 use crate::writer::Tx;
 
 /// A row of `dead_letters`.
@@ -30,10 +30,10 @@ impl LetterRow {
             job,
             step: letter.key.step,
             item: item_column(letter.key),
-            step_name: text(&letter.step_name),
+            step_name: letter.step_name.clone(),
             attempts: letter.attempts,
             error_class: letter.error_class.as_str(),
-            error_message: text(&letter.error),
+            error_message: letter.error.clone(),
             at: time(at),
         }
     }

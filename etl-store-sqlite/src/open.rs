@@ -43,7 +43,19 @@ impl SqliteStore {
     /// - `Unavailable` if it can't be read or written.
     pub async fn open(path: impl AsRef<Path>, clock: Arc<dyn Clock>) -> StoreResult<Self> {
         let path = path.as_ref();
-        open_server(path, clock)
+        open_server(path, clock, Leases::End)
+            .await
+            .map_err(|fault| fault.in_file(path).of("open"))
+    }
+
+    /// Opens a database as its server, like [`open`](Self::open), and leaves leases as they stand: for a process that
+    /// closed the store while its own workers went on.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn reopen(path: impl AsRef<Path>, clock: Arc<dyn Clock>) -> StoreResult<Self> {
+        let path = path.as_ref();
+        open_server(path, clock, Leases::Keep)
             .await
             .map_err(|fault| fault.in_file(path).of("open"))
     }
@@ -65,9 +77,16 @@ impl SqliteStore {
     }
 }
 
-async fn open_server(path: &Path, clock: Arc<dyn Clock>) -> Result<SqliteStore> {
+/// What becomes of the leases of running jobs when a server starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leases {
+    Keep,
+    End,
+}
+
+async fn open_server(path: &Path, clock: Arc<dyn Clock>, leases: Leases) -> Result<SqliteStore> {
     let path = prepare(path)?;
-    serve(&path, options(&path), clock).await
+    serve(&path, options(&path), clock, leases).await
 }
 
 /// Opens a file that is there as its server.
@@ -75,6 +94,7 @@ pub(crate) async fn serve(
     path: &Path,
     options: SqliteConnectOptions,
     clock: Arc<dyn Clock>,
+    leases: Leases,
 ) -> Result<SqliteStore> {
     let lock = ServerLock::take(path)?;
     let options = options.journal_mode(SqliteJournalMode::Wal);
@@ -84,10 +104,12 @@ pub(crate) async fn serve(
     let migrated = MIGRATOR.run_direct(None, &mut conn, false).await;
     migrated.map_err(migration_fault)?;
     triggers::install(&mut conn).await?;
-    sqlx::query(EXPIRE_LEASES)
-        .bind(time(clock.now()))
-        .execute(&mut conn)
-        .await?;
+    if leases == Leases::End {
+        sqlx::query(END_LEASES)
+            .bind(time(clock.now()))
+            .execute(&mut conn)
+            .await?;
+    }
     Ok(assemble(options, conn, clock, Some(lock), Access::Server))
 }
 
@@ -232,4 +254,4 @@ fn newer(version: i64) -> Fault {
     )
 }
 
-const EXPIRE_LEASES: &str = "UPDATE job_executions SET lease_expires_at = ?1 WHERE status = 'running' AND lease_expires_at > ?1";
+const END_LEASES: &str = "UPDATE job_executions SET lease_expires_at = ?1 WHERE status = 'running' AND lease_expires_at > ?1";

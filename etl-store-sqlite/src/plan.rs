@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::error::{Fault, Result};
 use crate::letters::{LetterRow, StoredHook};
-use crate::rows::{count, execution_id, item_column, json, text, time};
+use crate::rows::{count, execution_id, item_column, json, time};
 use crate::steps::{self, StepNow, StepWrite};
 
 /// A job row as far as commits need it.
@@ -139,8 +139,8 @@ impl Plan {
                 let write = self.move_job(job, *to, at, now)?;
                 write.rows_processed = count(*rows_processed);
                 write.bytes_transferred = count(*bytes_transferred);
-                write.error_message = error.as_deref().map(text);
-                write.error_stack = error_stack.as_deref().map(text);
+                write.error_message.clone_from(error);
+                write.error_stack.clone_from(error_stack);
                 Ok(())
             }
             Change::Step {
@@ -322,8 +322,8 @@ fn fill(write: &mut StepWrite, to: StepStatus, patch: &StepPatch) -> Result<()> 
     write.lost = *lost;
     write.skip_reason = skip_reason.map(etl_core::model::SkipReason::as_str);
     write.error_class = error_class.map(etl_core::model::ErrorClass::as_str);
-    write.error_message = error.as_deref().map(text);
-    write.error_stack = error_stack.as_deref().map(text);
+    write.error_message.clone_from(error);
+    write.error_stack.clone_from(error_stack);
     Ok(())
 }
 

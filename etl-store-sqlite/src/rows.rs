@@ -38,15 +38,6 @@ pub(crate) fn item_column(key: StepKey) -> i64 {
     key.item.map_or(NO_ITEM, i64::from)
 }
 
-/// Text as a column holds it. SQLite's functions end a text at a NUL, so none gets in.
-pub(crate) fn text(text: &str) -> String {
-    if text.contains('\0') {
-        text.replace('\0', "\u{fffd}")
-    } else {
-        text.to_owned()
-    }
-}
-
 /// A value as JSON text.
 pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(Fault::corrupt)

@@ -10,9 +10,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::error::{Fault, Result};
-use crate::rows::{
-    Columns, count, execution_id, item_column, json, parse_json, step_id, text, time,
-};
+use crate::rows::{Columns, count, execution_id, item_column, json, parse_json, step_id, time};
 use crate::writer::{Answers, Tx};
 
 /// A known job as far as a new one can be the same.
@@ -223,7 +221,7 @@ fn add(rows: &mut NewRows, job: &NewJob) -> Result<()> {
         pipeline_id: pipeline,
         version: count(job.pipeline.version),
         trigger_type: job.trigger_type.as_str(),
-        triggered_by: text(&job.triggered_by.0),
+        triggered_by: job.triggered_by.0.clone(),
         scheduled_for: job.scheduled_for.map(time),
         parameters: json(&job.parameters)?,
         context: json(&job.context)?,
@@ -232,7 +230,7 @@ fn add(rows: &mut NewRows, job: &NewJob) -> Result<()> {
             .document
             .concurrency
             .map(|concurrency| concurrency.limit),
-        idempotency_key: job.idempotency_key.as_deref().map(text),
+        idempotency_key: job.idempotency_key.clone(),
         retry_of: job.retry_of,
         retry_attempt: job.retry_attempt,
     });

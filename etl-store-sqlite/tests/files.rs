@@ -66,7 +66,7 @@ fn any(limit: usize) -> ClaimRequest {
         worker: a_worker(),
         jobs: None,
         limit,
-        ttl: Duration::from_secs(3600),
+        ttl: Duration::from_hours(1),
     }
 }
 

@@ -68,7 +68,8 @@ async fn a_full_disk_refuses_what_does_not_fit_and_changes_nothing() {
     store(&path).await.close().await;
     let path = open::prepare(&path).unwrap();
     let options = open::options(&path).pragma("max_page_count", "150");
-    let store = open::serve(&path, options, Arc::new(ManualClock::default())).await;
+    let clock = Arc::new(ManualClock::default());
+    let store = open::serve(&path, options, clock, open::Leases::Keep).await;
     let store = store.unwrap();
     let pipeline = a_stored_pipeline(&store).await;
     let job = new_job(&pipeline);

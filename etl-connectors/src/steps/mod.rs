@@ -4,6 +4,10 @@
 mod copy;
 #[cfg(feature = "sql")]
 mod report;
+#[cfg(feature = "sql")]
+mod sql;
 
 #[cfg(feature = "sql")]
 pub use copy::{Copy, CopyConfig};
+#[cfg(feature = "sql")]
+pub use sql::{Sql, SqlConfig};

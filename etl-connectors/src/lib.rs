@@ -4,24 +4,35 @@
 //! meet in a stream of Arrow record batches, so that every source combines with every sink. Each kind is a folder and a cargo
 //! feature: a new one is a folder of its own, one `mod` line here and its lines in [`SourceConfig`] and [`SinkConfig`].
 
+#[cfg(feature = "arrow")]
+mod arrow_ipc;
 mod column;
 #[cfg(feature = "csv")]
 mod csv;
 mod endpoint;
 mod file;
 pub mod flow;
+mod json;
 mod location;
+#[cfg(feature = "ndjson")]
+mod ndjson;
 #[cfg(feature = "parquet")]
 mod parquet;
+#[cfg(feature = "sql")]
+mod query;
 pub mod steps;
 
 use etl_core::registry::Registry;
 
+#[cfg(feature = "arrow")]
+pub use arrow_ipc::{ArrowSinkConfig, ArrowSourceConfig};
 pub use column::{BadColumnType, ColumnType, Columns};
 #[cfg(feature = "csv")]
 pub use csv::{CsvSinkConfig, CsvSourceConfig};
-pub use endpoint::{SinkConfig, SourceConfig};
+pub use endpoint::{InputConfig, SinkConfig, SourceConfig};
 pub use location::{Compression, Mode};
+#[cfg(feature = "ndjson")]
+pub use ndjson::{NdjsonSinkConfig, NdjsonSourceConfig};
 #[cfg(feature = "parquet")]
 pub use parquet::{ParquetCompression, ParquetSinkConfig, ParquetSourceConfig};
 
@@ -29,7 +40,10 @@ pub use parquet::{ParquetCompression, ParquetSinkConfig, ParquetSourceConfig};
 pub fn builtin() -> Registry {
     let mut registry = Registry::new();
     #[cfg(feature = "sql")]
-    registry.insert(steps::Copy);
+    {
+        registry.insert(steps::Copy);
+        registry.insert(steps::Sql);
+    }
     #[cfg(feature = "command")]
     registry.insert(steps::Command);
     #[cfg(feature = "fail")]

@@ -1,6 +1,10 @@
 //! The program as its users meet it: commands, exit statuses, what goes to which output.
 
-#![allow(clippy::unwrap_used, unreachable_pub, reason = "the helpers of tests are tests")]
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "the helpers of tests are tests"
+)]
 
 mod program;
 

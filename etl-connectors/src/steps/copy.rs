@@ -1,13 +1,16 @@
 //! `copy`: from a source to a sink in one stream.
 
+use std::sync::Arc;
+
 use etl_core::contract::{Connector, NoCredential, StepContext};
 use etl_core::model::{EffectClass, Report, StepError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::report;
+use super::report::{self, Counts};
 use crate::endpoint::{SinkConfig, SourceConfig};
 use crate::flow::Flow;
+use crate::query::Session;
 
 /// Copies rows from a source to a sink.
 #[derive(Debug, Clone, Copy, Default)]
@@ -18,11 +21,15 @@ pub struct Copy;
 #[serde(deny_unknown_fields)]
 #[schemars(example = serde_json::json!({
     "source": {"type": "csv", "url": "flights.csv.gz", "null_values": ["NA"]},
+    "query": "SELECT * FROM source WHERE dep_time IS NOT NULL",
     "sink": {"type": "parquet", "url": "artifact://flights.parquet"},
 }))]
 pub struct CopyConfig {
     /// Where the rows come from.
     pub source: SourceConfig,
+    /// A query over the rows, which are the table `source`. Without it they are copied as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
     /// Where the rows go.
     pub sink: SinkConfig,
 }
@@ -41,17 +48,9 @@ impl Connector for Copy {
     }
 
     fn check(&self, config: &CopyConfig) -> Vec<(String, String)> {
-        let source = config
-            .source
-            .faults()
-            .into_iter()
-            .map(|(key, message)| (format!("/source/{key}"), message));
-        let sink = config
-            .sink
-            .faults()
-            .into_iter()
-            .map(|(key, message)| (format!("/sink/{key}"), message));
-        source.chain(sink).collect()
+        let source = config.source.faults_at("/source");
+        let sink = config.sink.faults_at("/sink");
+        source.into_iter().chain(sink).collect()
     }
 
     async fn run(
@@ -62,9 +61,17 @@ impl Connector for Copy {
     ) -> Result<Report, StepError> {
         let flow = Flow::new(ctx);
         let sink = config.sink.sink()?;
-        let rows = config.source.source().open(&flow).await?;
+        let source = config.source.source();
+        let (rows, counts) = match &config.query {
+            None => (source.open(&flow).await?, Counts::Direct),
+            Some(query) => {
+                let mut session = Session::new(&flow)?;
+                session.add("source", Arc::from(source)).await?;
+                (session.query(query).await?, Counts::Query)
+            }
+        };
         let staged = sink.stage(report::watched(rows, &flow), &flow).await?;
         let loaded = staged.publish(&flow).await?;
-        report::finish(&flow, &loaded, false).await
+        report::finish(&flow, &loaded, counts).await
     }
 }

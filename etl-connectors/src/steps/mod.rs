@@ -10,6 +10,8 @@ mod fail;
 mod report;
 #[cfg(feature = "sleep")]
 mod sleep;
+#[cfg(feature = "sql")]
+mod sql;
 
 #[cfg(feature = "command")]
 pub use command::{Command, CommandConfig, Protocol};
@@ -19,3 +21,5 @@ pub use copy::{Copy, CopyConfig};
 pub use fail::{Fail, FailConfig};
 #[cfg(feature = "sleep")]
 pub use sleep::{Sleep, SleepConfig};
+#[cfg(feature = "sql")]
+pub use sql::{Sql, SqlConfig};

@@ -54,28 +54,41 @@ pub(super) fn watched(rows: Rows, flow: &Flow) -> Rows {
     }
 }
 
-/// The report of a step that loaded rows into a sink. `makes_rows`: a query stood in between, which may give more rows than it
-/// got; then no balance is claimed.
+/// What the counts of a step say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counts {
+    /// Rows went straight from source to sink: what was read is loaded or quarantined.
+    Direct,
+    /// A query stood in between. What it left out, by a condition or by taking many rows together, counts as filtered; if it
+    /// gave more rows than it got, no balance is claimed.
+    Query,
+    /// What was read is not known: no balance is claimed.
+    LoadedOnly,
+}
+
+/// The report of a step that loaded rows into a sink.
 pub(super) async fn finish(
     flow: &Flow,
     loaded: &Loaded,
-    makes_rows: bool,
+    counts: Counts,
 ) -> Result<Report, StepError> {
     // Read in this order: a record is counted as read before it is counted as quarantined.
     let rows_quarantined = flow.quarantine.count();
     let rows_read = flow.meter.rows_read();
     flow.quarantine.publish(&flow.ctx).await?;
     let left = rows_read.checked_sub(rows_quarantined + loaded.rows);
-    let balance = match left {
-        None if makes_rows => None,
-        left => Some(Balance {
-            rows_read,
-            rows_loaded: loaded.rows,
-            rows_quarantined,
-            // Without a query nothing may be missing: a wrong sum is left for the engine to refuse.
-            rows_filtered: if makes_rows { left.unwrap_or(0) } else { 0 },
-        }),
+    let rows_filtered = match counts {
+        // Nothing may be missing here: a wrong sum is left for the engine to refuse.
+        Counts::Direct => Some(0),
+        Counts::Query => left,
+        Counts::LoadedOnly => None,
     };
+    let balance = rows_filtered.map(|rows_filtered| Balance {
+        rows_read,
+        rows_loaded: loaded.rows,
+        rows_quarantined,
+        rows_filtered,
+    });
     flow.ctx.progress(Progress {
         percent: Some(100),
         rows_processed: loaded.rows,
@@ -86,10 +99,10 @@ pub(super) async fn finish(
     let output = json!({
         "files": files,
         "files_total": loaded.files.len(),
-        "rows_read": rows_read,
+        "rows_read": (counts != Counts::LoadedOnly).then_some(rows_read),
         "rows_loaded": loaded.rows,
         "rows_quarantined": rows_quarantined,
-        "rows_filtered": balance.map(|balance| balance.rows_filtered),
+        "rows_filtered": rows_filtered,
         "bytes_read": flow.meter.bytes_read(),
         "bytes_written": loaded.bytes,
     });

@@ -1,0 +1,183 @@
+//! One query engine per running step: its inputs are its only tables, and queries are all that it does.
+
+use std::sync::Arc;
+
+use datafusion::catalog::streaming::StreamingTable;
+use datafusion::common::TableReference;
+use datafusion::datasource::file_format::parquet::ParquetFormat;
+use datafusion::datasource::listing::{
+    ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl,
+};
+use datafusion::execution::context::SQLOptions;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::sql::parser::Statement;
+use etl_core::model::StepError;
+use futures_util::StreamExt;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::fault::{FirstFault, query_failed};
+use super::names::Columns;
+use super::table::Scan;
+use crate::flow::{Flow, Rows, Source};
+use crate::location::{Input, Location};
+
+/// How much memory the operators of a query may hold together; sorts and aggregates then go on on disk.
+const MEMORY_BYTES: usize = 256 * 1024 * 1024;
+
+/// How many threads a query uses.
+const PARTITIONS: usize = 2;
+
+const BATCH_ROWS: usize = 8192;
+
+/// A query engine with the tables of one step.
+pub(crate) struct Session {
+    context: SessionContext,
+    flow: Flow,
+    first_fault: FirstFault,
+    columns: Columns,
+}
+
+impl Session {
+    /// An engine without tables.
+    pub(crate) fn new(flow: &Flow) -> Result<Self, StepError> {
+        let first_fault = FirstFault::default();
+        let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::OsTmpDirectory);
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(FairSpillPool::new(MEMORY_BYTES)))
+            .with_disk_manager_builder(disk)
+            .build_arc()
+            .map_err(|error| query_failed("starting the query engine", error, &first_fault))?;
+        let mut config = SessionConfig::new()
+            .with_target_partitions(PARTITIONS)
+            .with_batch_size(BATCH_ROWS)
+            .with_information_schema(false);
+        let options = config.options_mut();
+        // Sinks see the plain types; a view of strings would only be copied back.
+        options.sql_parser.map_string_types_to_utf8view = false;
+        options.execution.parquet.schema_force_view_types = false;
+        Ok(Self {
+            context: SessionContext::new_with_config_rt(config, runtime),
+            flow: flow.clone(),
+            first_fault,
+            columns: Columns::default(),
+        })
+    }
+
+    /// Makes a source the table `name`. It is opened now, for its columns, and again for every further scan of it.
+    pub(crate) async fn add(
+        &mut self,
+        name: &str,
+        source: Arc<dyn Source>,
+    ) -> Result<(), StepError> {
+        let rows = source.open(&self.flow).await?;
+        let schema = rows.schema.clone();
+        let scan = Scan::new(source, rows, self.flow.clone(), self.first_fault.clone());
+        let table = StreamingTable::try_new(schema, vec![Arc::new(scan)])
+            .map_err(|error| self.failed("registering an input", error))?;
+        self.register(name, Arc::new(table))
+    }
+
+    /// Makes Parquet files of this machine the table `name`, read by the engine itself, which skips columns and row groups that
+    /// the query has no use for. False if these files can't be read that way.
+    pub(crate) async fn add_parquet(
+        &mut self,
+        name: &str,
+        files: &[Input],
+    ) -> Result<bool, StepError> {
+        let mut urls = Vec::with_capacity(files.len());
+        for file in files {
+            let Location::Local(path) = &file.place else {
+                return Ok(false);
+            };
+            let (Some(path), true) = (path.to_str(), file.partitions.is_empty()) else {
+                return Ok(false);
+            };
+            // Every other character is encoded, so that no part of a name is taken for a pattern or a query.
+            let encoded = path
+                .split('/')
+                .map(|part| utf8_percent_encode(part, NON_ALPHANUMERIC).to_string())
+                .collect::<Vec<_>>()
+                .join("/");
+            let url = ListingTableUrl::parse(format!("file://{encoded}"))
+                .map_err(|error| self.failed("registering an input", error))?;
+            urls.push(url);
+        }
+        let options =
+            ListingOptions::new(Arc::new(ParquetFormat::default())).with_file_extension("");
+        let state = self.context.state();
+        let table = ListingTableConfig::new_with_multi_paths(urls)
+            .with_listing_options(options)
+            .infer_schema(&state)
+            .await
+            .and_then(ListingTable::try_new)
+            .map_err(|error| self.failed(&format!("reading input {name:?}"), error))?;
+        self.register(name, Arc::new(table))?;
+        Ok(true)
+    }
+
+    fn register(
+        &mut self,
+        name: &str,
+        table: Arc<dyn datafusion::catalog::TableProvider>,
+    ) -> Result<(), StepError> {
+        for field in table.schema().fields() {
+            self.columns.add(field.name());
+        }
+        // Names in SQL are folded to lower case unless quoted; an input is found either way it is written.
+        let lower = name.to_lowercase();
+        if lower != name {
+            self.context
+                .register_table(TableReference::bare(lower), table.clone())
+                .map_err(|error| self.failed("registering an input", error))?;
+        }
+        self.context
+            .register_table(TableReference::bare(name), table)
+            .map_err(|error| self.failed("registering an input", error))?;
+        Ok(())
+    }
+
+    /// Runs a query. Anything else than a query is refused.
+    pub(crate) async fn query(&self, sql: &str) -> Result<Rows, StepError> {
+        let only_queries = SQLOptions::new()
+            .with_allow_ddl(false)
+            .with_allow_dml(false)
+            .with_allow_statements(false);
+        let failed = |error| self.failed("planning the query", error);
+        let state = self.context.state();
+        let dialect = state.config_options().sql_parser.dialect;
+        let mut statement = state.sql_to_statement(sql, &dialect).map_err(failed)?;
+        if let Statement::Statement(statement) = &mut statement {
+            self.columns.spell(statement);
+        }
+        let plan = state.statement_to_plan(statement).await.map_err(failed)?;
+        only_queries.verify_plan(&plan).map_err(failed)?;
+        let frame = self
+            .context
+            .execute_logical_plan(plan)
+            .await
+            .map_err(failed)?;
+        let stream = frame.execute_stream().await.map_err(failed)?;
+        let schema = stream.schema();
+        let mut names = std::collections::BTreeSet::new();
+        if let Some(twice) = schema.fields().iter().find(|f| !names.insert(f.name())) {
+            return Err(StepError::permanent(format!(
+                "the query gives two columns named {:?}; give one of them another name with AS",
+                twice.name()
+            )));
+        }
+        let first_fault = self.first_fault.clone();
+        let batches = stream
+            .map(move |batch| {
+                batch.map_err(|error| query_failed("running the query", error, &first_fault))
+            })
+            .boxed();
+        Ok(Rows { schema, batches })
+    }
+
+    fn failed(&self, what: &str, error: datafusion::error::DataFusionError) -> StepError {
+        query_failed(what, error, &self.first_fault)
+    }
+}

@@ -20,6 +20,8 @@ use async_trait::async_trait;
 use super::case::{self, Case};
 use crate::contract::{Clock, Store};
 
+pub(super) use scene::all_steps;
+
 /// Makes stores to try.
 #[async_trait]
 pub trait StoreFixture: Send + Sync {

@@ -30,5 +30,11 @@ pub fn builtin() -> Registry {
     let mut registry = Registry::new();
     #[cfg(feature = "sql")]
     registry.insert(steps::Copy);
+    #[cfg(feature = "command")]
+    registry.insert(steps::Command);
+    #[cfg(feature = "fail")]
+    registry.insert(steps::Fail);
+    #[cfg(feature = "sleep")]
+    registry.insert(steps::Sleep);
     registry
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use etl_core::contract::{StoreError, StoreErrorKind};
 use etl_core::model::JobStatus;
+use etl_core::runtime::IntakeError;
 use etl_core::sdk::EtlError;
 
 /// The exit statuses of the program: a contract.
@@ -121,8 +122,7 @@ impl From<StoreError> for Failure {
 impl From<EtlError> for Failure {
     fn from(error: EtlError) -> Self {
         match error {
-            EtlError::Store(error) => error.into(),
-            EtlError::Refused(etl_core::runtime::IntakeError::Store(error)) => error.into(),
+            EtlError::Store(error) | EtlError::Refused(IntakeError::Store(error)) => error.into(),
             other => Self::input(other.to_string()),
         }
     }

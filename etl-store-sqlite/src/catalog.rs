@@ -12,7 +12,7 @@ use etl_core::model::{
     By, Cursor, Page, PageRequest, Pipeline, PipelineId, PipelineRef, Timestamp,
 };
 use serde::Serialize;
-use sqlx::SqliteExecutor;
+use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 use uuid::{NoContext, Uuid};
 
@@ -32,7 +32,7 @@ impl Documents {
     /// The document of a version that a stored job is pinned to.
     pub(crate) async fn read(
         &self,
-        conn: impl SqliteExecutor<'_>,
+        conn: &mut SqliteConnection,
         id: PipelineId,
         version: u64,
     ) -> Result<Arc<Pipeline>> {
@@ -86,10 +86,7 @@ struct StepRow<'a> {
     timeout_seconds: i64,
 }
 
-pub(crate) async fn put(
-    tx: &mut Tx<'_>,
-    puts: &[&PutPipeline],
-) -> Result<Answers<PipelineRef>> {
+pub(crate) async fn put(tx: &mut Tx<'_>, puts: &[&PutPipeline]) -> Result<Answers<PipelineRef>> {
     let mut answers = Vec::with_capacity(puts.len());
     for put in puts {
         answers.push(match put_one(tx, put).await {
@@ -108,11 +105,7 @@ async fn put_one(tx: &mut Tx<'_>, put: &PutPipeline) -> Result<PipelineRef> {
         .fetch_optional(&mut *tx.conn)
         .await?;
     let (id, version, removed) = match &last {
-        Some(row) => (
-            row.parsed(0)?,
-            row.number(1)?,
-            row.opt_str(2)?.is_some(),
-        ),
+        Some(row) => (row.parsed(0)?, row.number(1)?, row.opt_str(2)?.is_some()),
         None => (new_id(tx.now), 0, true),
     };
     let current: u64 = if removed { 0 } else { version };
@@ -205,10 +198,7 @@ fn new_id(now: Timestamp) -> PipelineId {
     PipelineId(Uuid::new_v7(time))
 }
 
-pub(crate) async fn remove(
-    tx: &mut Tx<'_>,
-    requests: &[&RemovePipeline],
-) -> Result<Answers<bool>> {
+pub(crate) async fn remove(tx: &mut Tx<'_>, requests: &[&RemovePipeline]) -> Result<Answers<bool>> {
     let mut answers = Vec::with_capacity(requests.len());
     for request in requests {
         let done = sqlx::query(REMOVE)
@@ -319,7 +309,10 @@ impl SqliteStore {
 
 /// A cursor that none of our pages gave.
 pub(crate) fn no_such_cursor() -> Fault {
-    Fault::said(StoreErrorKind::NotFound, "the cursor is not one of this list")
+    Fault::said(
+        StoreErrorKind::NotFound,
+        "the cursor is not one of this list",
+    )
 }
 
 /// A row of [`NAMED`], [`VERSION`] or [`LIST`].

@@ -159,10 +159,7 @@ impl Taken {
 }
 
 /// The jobs that requests name and that wait.
-async fn named(
-    tx: &mut Tx<'_>,
-    requests: &[&ClaimRequest],
-) -> Result<HashMap<JobId, Candidate>> {
+async fn named(tx: &mut Tx<'_>, requests: &[&ClaimRequest]) -> Result<HashMap<JobId, Candidate>> {
     let jobs: Vec<_> = requests
         .iter()
         .filter_map(|request| request.jobs.as_ref())
@@ -250,7 +247,7 @@ async fn claimed(
 ) -> Result<Claimed> {
     let id: PipelineId = row.parsed(2)?;
     let version = row.number(3)?;
-    let document = tx.documents.read(&mut *tx.conn, id, version).await?;
+    let document = tx.documents.read(tx.conn, id, version).await?;
     Ok(Claimed {
         lease: LeaseRef {
             job: write.job,
@@ -280,13 +277,13 @@ async fn claimed(
 
 /// What waits for the dispatcher.
 pub(crate) const PENDING: &str = "
-    SELECT id, priority FROM job_executions
+    SELECT id, priority FROM job_executions INDEXED BY idx_jobs_pending
     WHERE status = 'pending' AND waiting_since <= ?1
     ORDER BY priority DESC, created_at, id LIMIT ?2";
 
 /// What waits for a claimer, after a place in the order. The priority is told as its negative.
 pub(crate) const WAITING: &str = "
-    SELECT priority, created_at, id, pipeline_id, concurrency_limit FROM job_executions
+    SELECT priority, created_at, id, pipeline_id, concurrency_limit FROM job_executions INDEXED BY idx_jobs_waiting
     WHERE status IN ('pending', 'queued')
         AND priority <= -?1 AND (priority < -?1 OR (created_at, id) > (?2, ?3))
         AND (concurrency_limit IS NULL
@@ -298,8 +295,9 @@ pub(crate) const NAMED: &str = "
     FROM json_each(?1) e CROSS JOIN job_executions j ON j.id = e.value
     WHERE j.status IN ('pending', 'queued')";
 
-pub(crate) const RUNNING: &str =
-    "SELECT count(*) FROM job_executions WHERE pipeline_id = ?1 AND status = 'running'";
+pub(crate) const RUNNING: &str = "
+    SELECT count(*) FROM job_executions INDEXED BY idx_jobs_slots
+    WHERE pipeline_id = ?1 AND status = 'running'";
 
 pub(crate) const CLAIM: &str = "
     UPDATE job_executions SET

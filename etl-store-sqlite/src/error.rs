@@ -148,9 +148,9 @@ mod tests {
     fn a_result_code_says_what_the_caller_can_do() {
         for (code, kind) in [
             (13, StoreErrorKind::Unavailable),
-            (10 | (4 << 8), StoreErrorKind::Unavailable),
+            (IOERR | (4 << 8), StoreErrorKind::Unavailable),
             (8, StoreErrorKind::Unavailable),
-            (5 | (2 << 8), StoreErrorKind::Unavailable),
+            (BUSY | (2 << 8), StoreErrorKind::Unavailable),
             (11, StoreErrorKind::Corrupt),
             (26, StoreErrorKind::Corrupt),
             (IOERR_CORRUPTFS, StoreErrorKind::Corrupt),

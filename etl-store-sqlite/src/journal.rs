@@ -1,6 +1,6 @@
 //! The journal: log lines, and everything that readers ask.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use etl_core::contract::store::{Journal, Result as StoreResult};
@@ -37,7 +37,8 @@ struct LineRow {
 
 pub(crate) async fn append(tx: &mut Tx<'_>, batches: &[&Vec<LogLine>]) -> Result<Answers<()>> {
     let lines = || batches.iter().copied().flatten();
-    let mut last = last_lines(tx, lines()).await?;
+    let jobs = lines().map(|line| line.job_id).collect();
+    let mut last = last_lines(tx, &jobs).await?;
     let mut rows = Vec::new();
     for line in lines() {
         // Of a job that does not exist there is no last line, not even 0.
@@ -67,16 +68,12 @@ pub(crate) async fn append(tx: &mut Tx<'_>, batches: &[&Vec<LogLine>]) -> Result
 }
 
 /// The number of the last line of each job that exists.
-async fn last_lines<'a>(
-    tx: &mut Tx<'_>,
-    lines: impl Iterator<Item = &'a LogLine>,
-) -> Result<HashMap<JobId, i64>> {
-    let jobs: std::collections::HashSet<_> = lines.map(|line| line.job_id).collect();
+async fn last_lines(tx: &mut Tx<'_>, jobs: &HashSet<JobId>) -> Result<HashMap<JobId, i64>> {
     if jobs.is_empty() {
         return Ok(HashMap::new());
     }
     let rows = sqlx::query(LAST_LINES)
-        .bind(json(&jobs)?)
+        .bind(json(jobs)?)
         .fetch_all(&mut *tx.conn)
         .await?;
     rows.iter()
@@ -93,12 +90,7 @@ impl Journal for SqliteStore {
         self.ask(lines.to_vec()).await
     }
 
-    async fn lines(
-        &self,
-        job: JobId,
-        after_seq: u64,
-        limit: usize,
-    ) -> StoreResult<Vec<LogLine>> {
+    async fn lines(&self, job: JobId, after_seq: u64, limit: usize) -> StoreResult<Vec<LogLine>> {
         let lines = async {
             let rows = sqlx::query(LINES)
                 .bind(job.to_string())
@@ -106,7 +98,9 @@ impl Journal for SqliteStore {
                 .bind(i64::try_from(limit).unwrap_or(i64::MAX))
                 .fetch_all(self.readers())
                 .await?;
-            rows.iter().map(|row| log_line(row, job)).collect()
+            rows.iter()
+                .map(|row| log_line(row, job))
+                .collect::<Result<_>>()
         };
         lines.await.map_err(|fault: Fault| fault.of("lines"))
     }
@@ -160,7 +154,12 @@ impl SqliteStore {
                     .await?,
             ),
         };
-        let mut query = job_list(filter, pipelines.as_deref(), before.as_ref(), limit as i64 + 1);
+        let mut query = job_list(
+            filter,
+            pipelines.as_deref(),
+            before.as_ref(),
+            limit as i64 + 1,
+        );
         let rows = query.build().fetch_all(self.readers()).await?;
         let items = rows
             .iter()
@@ -180,10 +179,12 @@ impl SqliteStore {
             Some(cursor) => step_place(cursor)?,
         };
         let limit = page.limit.clamp(1, 500);
-        let pinned = sqlx::query("SELECT pipeline_id, pipeline_version FROM job_executions WHERE id = ?1")
-            .bind(job.to_string())
-            .fetch_optional(self.readers())
-            .await?;
+        let mut conn = self.readers().acquire().await?;
+        let pinned =
+            sqlx::query("SELECT pipeline_id, pipeline_version FROM job_executions WHERE id = ?1")
+                .bind(job.to_string())
+                .fetch_optional(&mut *conn)
+                .await?;
         let Some(pinned) = pinned else {
             return Ok(Page {
                 items: Vec::new(),
@@ -193,18 +194,21 @@ impl SqliteStore {
         let pipeline: PipelineId = pinned.parsed(0)?;
         let document = self
             .documents()
-            .read(self.readers(), pipeline, pinned.number(1)?)
+            .read(&mut conn, pipeline, pinned.number(1)?)
             .await?;
         let rows = sqlx::query(STEPS)
             .bind(job.to_string())
             .bind(after.0)
             .bind(after.1)
             .bind(limit as i64 + 1)
-            .fetch_all(self.readers())
+            .fetch_all(&mut *conn)
             .await?;
         let names = |position: u32| {
             let step = document.steps.get(position as usize)?;
-            Some((step.name.as_str().into(), step.connector_type.as_str().into()))
+            Some((
+                step.name.as_str().into(),
+                step.connector_type.as_str().into(),
+            ))
         };
         let items = rows
             .iter()
@@ -275,10 +279,14 @@ pub(crate) fn job_list(
             query.push(" AND status = ").push_bind(status.as_str());
         }
         if let Some(pipeline) = pipeline {
-            query.push(" AND pipeline_id = ").push_bind((*pipeline).clone());
+            query
+                .push(" AND pipeline_id = ")
+                .push_bind((*pipeline).clone());
         }
         if let Some(trigger_type) = filter.trigger_type {
-            query.push(" AND trigger_type = ").push_bind(trigger_type.as_str());
+            query
+                .push(" AND trigger_type = ")
+                .push_bind(trigger_type.as_str());
         }
         if let Some(from) = filter.created_from {
             query.push(" AND created_at >= ").push_bind(time(from));
@@ -287,10 +295,14 @@ pub(crate) fn job_list(
             query.push(" AND created_at < ").push_bind(time(to));
         }
         if let Some((at, id)) = before {
-            query.push(" AND (created_at, id) < (").push_bind(at.clone());
+            query
+                .push(" AND (created_at, id) < (")
+                .push_bind(at.clone());
             query.push(", ").push_bind(id.clone()).push(")");
         }
-        query.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(limit);
+        query
+            .push(" ORDER BY created_at DESC, id DESC LIMIT ")
+            .push_bind(limit);
         query.push(")");
         separator = " UNION ALL ";
     }
@@ -298,7 +310,9 @@ pub(crate) fn job_list(
         query.push("SELECT NULL AS id WHERE false");
     }
     query.push(") k CROSS JOIN job_executions j ON j.id = k.id CROSS JOIN pipelines p ON p.id = j.pipeline_id");
-    query.push(" ORDER BY j.created_at DESC, j.id DESC LIMIT ").push_bind(limit);
+    query
+        .push(" ORDER BY j.created_at DESC, j.id DESC LIMIT ")
+        .push_bind(limit);
     query
 }
 

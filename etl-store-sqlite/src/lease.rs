@@ -51,21 +51,24 @@ pub(crate) async fn renew(
     let mut answers = Vec::with_capacity(requests.len());
     for request in requests {
         let until = time(tx.now + request.ttl);
-        let states = request.leases.iter().map(|lease| match rows.get(&lease.job) {
-            Some(row)
-                if row.status == JobStatus::Running
-                    && row.fence == lease.fence
-                    && row.worker == Some(request.worker) =>
-            {
-                kept.insert(lease.job, until.clone());
-                if row.cancel {
-                    LeaseState::Cancel
-                } else {
-                    LeaseState::Held
+        let states = request
+            .leases
+            .iter()
+            .map(|lease| match rows.get(&lease.job) {
+                Some(row)
+                    if row.status == JobStatus::Running
+                        && row.fence == lease.fence
+                        && row.worker == Some(request.worker) =>
+                {
+                    kept.insert(lease.job, until.clone());
+                    if row.cancel {
+                        LeaseState::Cancel
+                    } else {
+                        LeaseState::Held
+                    }
                 }
-            }
-            _ => LeaseState::Lost,
-        });
+                _ => LeaseState::Lost,
+            });
         answers.push(Ok(states.collect()));
     }
     if !kept.is_empty() {
@@ -90,7 +93,10 @@ pub(crate) async fn cancel(
     for request in requests {
         let reason = text(&request.reason);
         answers.push(match rows.get(&request.job) {
-            None => Err(Fault::said(StoreErrorKind::NotFound, "there is no such job")),
+            None => Err(Fault::said(
+                StoreErrorKind::NotFound,
+                "there is no such job",
+            )),
             Some(row) => Ok(match row.status {
                 JobStatus::Pending | JobStatus::Queued => {
                     ends.entry(request.job)
@@ -238,7 +244,7 @@ pub(crate) const ASK: &str = "
     WHERE job_executions.id = value->>0";
 
 pub(crate) const EXPIRED: &str = "
-    SELECT id FROM job_executions
+    SELECT id FROM job_executions INDEXED BY idx_jobs_leases
     WHERE status = 'running' AND lease_expires_at <= ?1
     ORDER BY lease_expires_at, id LIMIT ?2";
 

@@ -2,9 +2,7 @@
 
 use std::collections::HashSet;
 
-use etl_core::model::{
-    DeadLetter, HookRow, HookTarget, JobId, PipelineRef, StepKey, Timestamp,
-};
+use etl_core::model::{DeadLetter, HookRow, HookTarget, JobId, PipelineRef, StepKey, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sqlx::SqlitePool;

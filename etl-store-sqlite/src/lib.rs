@@ -10,6 +10,8 @@ mod letters;
 mod lock;
 mod open;
 mod plan;
+#[cfg(test)]
+mod query_plans;
 mod rows;
 mod steps;
 mod store;

@@ -67,28 +67,36 @@ impl SqliteStore {
 
 async fn open_server(path: &Path, clock: Arc<dyn Clock>) -> Result<SqliteStore> {
     let path = prepare(path)?;
-    let lock = ServerLock::take(&path)?;
-    let options = options(&path).journal_mode(SqliteJournalMode::Wal);
+    serve(&path, options(&path), clock).await
+}
+
+/// Opens a file that is there as its server.
+pub(crate) async fn serve(
+    path: &Path,
+    options: SqliteConnectOptions,
+    clock: Arc<dyn Clock>,
+) -> Result<SqliteStore> {
+    let lock = ServerLock::take(path)?;
+    let options = options.journal_mode(SqliteJournalMode::Wal);
     let mut conn = options.connect().await?;
     claim_file(&mut conn).await?;
-    MIGRATOR.run(&mut conn).await.map_err(migration_fault)?;
+    // Not `run`: with it the compiler can't see that this future is `Send`.
+    let migrated = MIGRATOR.run_direct(None, &mut conn, false).await;
+    migrated.map_err(migration_fault)?;
     triggers::install(&mut conn).await?;
     sqlx::query(EXPIRE_LEASES)
         .bind(time(clock.now()))
         .execute(&mut conn)
         .await?;
-    Ok(assemble(
-        options,
-        conn,
-        clock,
-        Some(lock),
-        Access::Server,
-    ))
+    Ok(assemble(options, conn, clock, Some(lock), Access::Server))
 }
 
 async fn open_beside(path: &Path, clock: Arc<dyn Clock>) -> Result<SqliteStore> {
     if !path.exists() {
-        return Err(Fault::said(StoreErrorKind::NotFound, "there is no such file"));
+        return Err(Fault::said(
+            StoreErrorKind::NotFound,
+            "there is no such file",
+        ));
     }
     let path = prepare(path)?;
     let options = options(&path);
@@ -116,7 +124,7 @@ fn assemble(
 }
 
 /// What holds for every connection.
-fn options(path: &Path) -> SqliteConnectOptions {
+pub(crate) fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .busy_timeout(BUSY_TIMEOUT)
@@ -133,7 +141,7 @@ fn options(path: &Path) -> SqliteConnectOptions {
 }
 
 /// Makes the folder and the file if they are missing, and gives the file's own path, links followed.
-fn prepare(path: &Path) -> Result<PathBuf> {
+pub(crate) fn prepare(path: &Path) -> Result<PathBuf> {
     let failed = |error: std::io::Error| Fault::caused(StoreErrorKind::Unavailable, error);
     if path.is_dir() {
         return Err(Fault::said(
@@ -141,7 +149,10 @@ fn prepare(path: &Path) -> Result<PathBuf> {
             "it is a folder; name a file",
         ));
     }
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -187,17 +198,18 @@ async fn check_ours(conn: &mut SqliteConnection) -> Result<()> {
 
 async fn check_version(conn: &mut SqliteConnection) -> Result<()> {
     check_ours(conn).await?;
-    let found: i64 = sqlx::query_scalar(
-        "SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success",
-    )
-    .fetch_one(conn)
-    .await?;
+    let found: i64 =
+        sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success")
+            .fetch_one(conn)
+            .await?;
     let known = MIGRATOR.iter().map(|migration| migration.version).max();
     match known.unwrap_or(0) {
         known if found > known => Err(newer(found)),
         known if found < known => Err(Fault::said(
             StoreErrorKind::Corrupt,
-            format!("its tables are of version {found}, not {known}; start its server once to bring them up"),
+            format!(
+                "its tables are of version {found}, not {known}; start its server once to bring them up"
+            ),
         )),
         _ => Ok(()),
     }
@@ -214,9 +226,10 @@ fn migration_fault(error: MigrateError) -> Fault {
 fn newer(version: i64) -> Fault {
     Fault::said(
         StoreErrorKind::Corrupt,
-        format!("it was made by a newer version of this program (tables of version {version}); upgrade the program"),
+        format!(
+            "it was made by a newer version of this program (tables of version {version}); upgrade the program"
+        ),
     )
 }
 
-const EXPIRE_LEASES: &str =
-    "UPDATE job_executions SET lease_expires_at = ?1 WHERE status = 'running' AND lease_expires_at > ?1";
+const EXPIRE_LEASES: &str = "UPDATE job_executions SET lease_expires_at = ?1 WHERE status = 'running' AND lease_expires_at > ?1";

@@ -351,10 +351,7 @@ mod tests {
 
     #[test]
     fn a_word_that_nobody_knows_is_corrupt() {
-        assert_eq!(
-            word::<ErrorClass>("auth").unwrap(),
-            ErrorClass::Auth
-        );
+        assert_eq!(word::<ErrorClass>("auth").unwrap(), ErrorClass::Auth);
         assert!(word::<ErrorClass>("hungry").is_err());
         assert!(parse_json::<Value>("{").is_err());
     }

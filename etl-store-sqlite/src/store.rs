@@ -8,9 +8,7 @@ use etl_core::contract::store::{
     ClaimRequest, Claimed, JobStore, LeaseState, ReapRequest, Result as StoreResult, Submitted,
 };
 use etl_core::contract::{Clock, StoreErrorKind};
-use etl_core::model::{
-    Commit, Hint, JobId, JobStatus, LeaseRef, NewJob, Verdict, WorkerId,
-};
+use etl_core::model::{Commit, Hint, JobId, JobStatus, LeaseRef, NewJob, Verdict, WorkerId};
 use sqlx::SqlitePool;
 
 use crate::catalog::Documents;
@@ -81,7 +79,8 @@ impl SqliteStore {
     /// Asks the writer, as the file's server.
     pub(crate) async fn ask<R: Request>(&self, request: R) -> StoreResult<R::Output> {
         if self.access == Access::Shared {
-            let message = "this handle is for reading and cancelling; the database's server does the rest";
+            let message =
+                "this handle is for reading and cancelling; the database's server does the rest";
             return Err(Fault::said(StoreErrorKind::InUse, message).of(R::OP));
         }
         self.writer.ask(request).await
@@ -108,7 +107,7 @@ impl JobStore for SqliteStore {
                         priority: row.number(1)?,
                     })
                 })
-                .collect()
+                .collect::<Result<_, Fault>>()
         };
         waiting.await.map_err(|fault: Fault| fault.of("waiting"))
     }

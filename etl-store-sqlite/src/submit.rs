@@ -10,7 +10,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::error::{Fault, Result};
-use crate::rows::{Columns, count, execution_id, item_column, json, parse_json, step_id, text, time};
+use crate::rows::{
+    Columns, count, execution_id, item_column, json, parse_json, step_id, text, time,
+};
 use crate::writer::{Answers, Tx};
 
 /// A known job as far as a new one can be the same.
@@ -120,10 +122,7 @@ pub(crate) async fn dispatched(tx: &mut Tx<'_>, lists: &[&Vec<JobId>]) -> Result
 }
 
 /// The versions among those that the jobs are pinned to that the catalog has.
-async fn known_versions(
-    tx: &mut Tx<'_>,
-    jobs: &[&NewJob],
-) -> Result<HashSet<(PipelineId, u64)>> {
+async fn known_versions(tx: &mut Tx<'_>, jobs: &[&NewJob]) -> Result<HashSet<(PipelineId, u64)>> {
     let wanted: HashSet<_> = jobs
         .iter()
         .map(|job| (job.pipeline.id, count(job.pipeline.version)))
@@ -229,7 +228,10 @@ fn add(rows: &mut NewRows, job: &NewJob) -> Result<()> {
         parameters: json(&job.parameters)?,
         context: json(&job.context)?,
         priority: job.priority,
-        concurrency_limit: job.document.concurrency.map(|concurrency| concurrency.limit),
+        concurrency_limit: job
+            .document
+            .concurrency
+            .map(|concurrency| concurrency.limit),
         idempotency_key: job.idempotency_key.as_deref().map(text),
         retry_of: job.retry_of,
         retry_attempt: job.retry_attempt,

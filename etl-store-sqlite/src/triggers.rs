@@ -146,3 +146,6 @@ fn words<S: Copy>(all: &[S], pick: impl Fn(S) -> Option<&'static str>) -> String
         .collect();
     quoted.join(", ")
 }
+
+#[cfg(test)]
+mod tests;

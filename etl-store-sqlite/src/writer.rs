@@ -11,6 +11,7 @@ use etl_core::contract::store::{ClaimRequest, Claimed, LeaseState, PutPipeline, 
 use etl_core::contract::store::{Result as StoreResult, Submitted};
 use etl_core::contract::{Clock, StoreErrorKind};
 use etl_core::model::{Commit, JobId, JobStatus, LogLine, NewJob, PipelineRef, Timestamp, Verdict};
+use futures_util::future::BoxFuture;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::{mpsc, oneshot};
@@ -38,7 +39,7 @@ pub(crate) struct Tx<'a> {
     /// The store's time, one reading for the whole group.
     pub(crate) now: Timestamp,
     /// Documents that were read before.
-    pub(crate) documents: &'a Documents,
+    pub(crate) documents: Arc<Documents>,
 }
 
 /// Answers of the requests of one kind, in their order: a refusal concerns one request and has changed nothing.
@@ -90,7 +91,9 @@ macro_rules! requests {
                 let mut answers = GroupAnswers::default();
                 $(if !self.$kind.is_empty() {
                     let inputs: Vec<&$input> = self.$kind.iter().map(|call| &call.input).collect();
-                    answers.$kind = $run(tx, &inputs).await?;
+                    // Boxed: the compiler does not see through so many borrows that the whole is `Send`.
+                    let run: BoxFuture<'_, Result<Answers<$output>>> = Box::pin($run(tx, &inputs));
+                    answers.$kind = run.await?;
                 })+
                 Ok(answers)
             }
@@ -278,7 +281,7 @@ impl Writer {
         let mut tx = Tx {
             conn: &mut transaction,
             now: self.clock.now(),
-            documents: &self.documents,
+            documents: self.documents.clone(),
         };
         // On an error the transaction rolls back as it is dropped.
         let answers = group.run(&mut tx).await?;
@@ -311,3 +314,6 @@ fn is_one_requests_fault(kind: StoreErrorKind) -> bool {
         StoreErrorKind::Unavailable | StoreErrorKind::OutcomeUnknown
     )
 }
+
+#[cfg(test)]
+mod tests;

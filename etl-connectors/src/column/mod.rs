@@ -83,7 +83,10 @@ impl ColumnType {
     pub fn field(self, name: &str) -> Field {
         let field = Field::new(name, self.data_type(), true);
         if self == Self::Json {
-            field.with_metadata(HashMap::from([(EXTENSION_NAME.into(), JSON_EXTENSION.into())]))
+            field.with_metadata(HashMap::from([(
+                EXTENSION_NAME.into(),
+                JSON_EXTENSION.into(),
+            )]))
         } else {
             field
         }
@@ -195,7 +198,15 @@ mod tests {
             assert_eq!(text.parse::<ColumnType>().unwrap().to_string(), text);
         }
         assert_eq!("decimal( 9 , 0 )".parse(), Ok(ColumnType::Decimal(9, 0)));
-        for bad in ["", "int", "decimal", "decimal(0,0)", "decimal(39,2)", "decimal(2,3)", "decimal(a,b)"] {
+        for bad in [
+            "",
+            "int",
+            "decimal",
+            "decimal(0,0)",
+            "decimal(39,2)",
+            "decimal(2,3)",
+            "decimal(a,b)",
+        ] {
             assert!(bad.parse::<ColumnType>().is_err(), "{bad}");
         }
     }

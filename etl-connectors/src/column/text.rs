@@ -1,7 +1,7 @@
 //! One cell of text to one value. `None` is «does not fit», never a guess.
 
-use arrow::datatypes::Decimal128Type;
 use arrow::compute::kernels::cast_utils::parse_decimal;
+use arrow::datatypes::Decimal128Type;
 use chrono::format::{Item, Parsed, StrftimeItems};
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime};
 
@@ -194,7 +194,11 @@ fn iso_date(date: &[u8]) -> Option<i32> {
     if date[4] != b'-' || date[7] != b'-' {
         return None;
     }
-    let (year, month, day) = (digits(&date[..4])?, digits(&date[5..7])?, digits(&date[8..10])?);
+    let (year, month, day) = (
+        digits(&date[..4])?,
+        digits(&date[5..7])?,
+        digits(&date[8..10])?,
+    );
     let date = NaiveDate::from_ymd_opt(year.cast_signed(), month, day)?;
     Some(date.num_days_from_ce() - EPOCH_FROM_CE)
 }
@@ -238,11 +242,17 @@ fn iso_timestamp(text: &[u8]) -> Option<(i64, bool)> {
     let seconds = i64::from(days) * SECONDS_PER_DAY
         + i64::from(hour * 3600 + minute * 60 + second.min(59))
         - i64::from(offset.unwrap_or(0));
-    Some((seconds * MICROS_PER_SECOND + i64::from(micros), offset.is_some()))
+    Some((
+        seconds * MICROS_PER_SECOND + i64::from(micros),
+        offset.is_some(),
+    ))
 }
 
 /// Seconds east of UTC, `None` inside if there is no offset.
-#[expect(clippy::option_option, reason = "the outer one is «is no offset at all»")]
+#[expect(
+    clippy::option_option,
+    reason = "the outer one is «is no offset at all»"
+)]
 fn offset(text: &[u8]) -> Option<Option<i32>> {
     let text = text.strip_prefix(b" ").unwrap_or(text);
     let (sign, rest) = match text {
@@ -258,8 +268,7 @@ fn offset(text: &[u8]) -> Option<Option<i32>> {
         _ => return None,
     };
     let (hours, minutes) = (digits(&hours)?, digits(&minutes)?);
-    (hours < 24 && minutes < 60)
-        .then(|| Some(sign * (hours * 3600 + minutes * 60).cast_signed()))
+    (hours < 24 && minutes < 60).then(|| Some(sign * (hours * 3600 + minutes * 60).cast_signed()))
 }
 
 /// What a value looks like without what it says: digits as `9`, letters as `a`, at most 24 characters.
@@ -299,7 +308,10 @@ mod tests {
             ("2013-01-01T14:00:00+02:00", Some((noon, true))),
             ("2013-01-01T14:00:00.5+0200", Some((noon + 500_000, true))),
             ("2013-01-01 07:00:00-05", Some((noon, true))),
-            ("2013-01-01T12:00:00.123456789Z", Some((noon + 123_456, true))),
+            (
+                "2013-01-01T12:00:00.123456789Z",
+                Some((noon + 123_456, true)),
+            ),
             ("2013-01-01", Some((noon - 43_200_000_000, false))),
             ("2013-13-01T12:00:00Z", None),
             ("2013-02-29", None),
@@ -315,8 +327,7 @@ mod tests {
 
     #[test]
     fn patterns_replace_iso_and_are_checked() {
-        let format =
-            TextFormat::new(',', Some("%d/%m/%Y"), Some("%d/%m/%Y %H:%M %z")).unwrap();
+        let format = TextFormat::new(',', Some("%d/%m/%Y"), Some("%d/%m/%Y %H:%M %z")).unwrap();
         assert_eq!(format.date("02/01/1970"), Some(1));
         assert_eq!(format.date("1970-01-02"), None);
         assert_eq!(

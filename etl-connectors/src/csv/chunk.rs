@@ -135,7 +135,9 @@ impl Chunks {
                     return Err(self.bad_header(&self.too_long()));
                 }
                 Scan::Incomplete => target *= 2,
-                Scan::Record { fault: Some(fault), .. } => {
+                Scan::Record {
+                    fault: Some(fault), ..
+                } => {
                     return Err(self.bad_header(cause_of(fault)));
                 }
                 Scan::Record { next, lines, .. } if fields.is_empty() => {
@@ -147,8 +149,9 @@ impl Chunks {
                         .iter()
                         .map(|field| {
                             let bytes = &self.carry[field.range()];
-                            let text = std::str::from_utf8(bytes)
-                                .map_err(|_| self.bad_header("it is not valid text in this encoding"))?;
+                            let text = std::str::from_utf8(bytes).map_err(|_| {
+                                self.bad_header("it is not valid text in this encoding")
+                            })?;
                             Ok(unescape(text, *field, self.scanner_quote()).into_owned())
                         })
                         .collect::<Result<_, StepError>>()?;
@@ -196,9 +199,7 @@ impl Chunks {
         let read = (&mut self.reader)
             .take(missing as u64)
             .read_to_end(&mut self.carry)
-            .map_err(|error| {
-                crate::flow::fault::io(format!("reading {}", self.file), error)
-            })?;
+            .map_err(|error| crate::flow::fault::io(format!("reading {}", self.file), error))?;
         self.is_last = read < missing;
         Ok(())
     }
@@ -252,9 +253,7 @@ impl Chunks {
                     Some(cause) => {
                         chunk.fields.truncate(first);
                         let raw = &self.carry[at..end];
-                        chunk
-                            .bad
-                            .push(BadRecord::new(chunk.place(row), cause, raw));
+                        chunk.bad.push(BadRecord::new(chunk.place(row), cause, raw));
                     }
                 }
             }

@@ -23,7 +23,11 @@ impl Nulls {
     pub(super) fn new(texts: &[String]) -> Self {
         Self {
             empty: texts.iter().any(String::is_empty),
-            others: texts.iter().filter(|text| !text.is_empty()).cloned().collect(),
+            others: texts
+                .iter()
+                .filter(|text| !text.is_empty())
+                .cloned()
+                .collect(),
         }
     }
 
@@ -74,7 +78,9 @@ impl Cells for Column<'_> {
     }
 
     fn bytes(&self) -> usize {
-        (0..self.count()).map(|row| self.field(row).range().len()).sum()
+        (0..self.count())
+            .map(|row| self.field(row).range().len())
+            .sum()
     }
 
     fn each(&self, typed: bool, mut each: impl FnMut(usize, Option<&str>)) {

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use arrow::array::{
-    Array, BinaryArray, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch, StringArray,
-    TimestampMicrosecondArray,
+    Array, BinaryArray, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch,
+    StringArray, TimestampMicrosecondArray,
 };
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
@@ -175,8 +175,7 @@ fn simplified(batch: &RecordBatch) -> Result<RecordBatch, arrow::error::ArrowErr
         });
         fields.push(Field::new(field.name(), to, true));
     }
-    let options =
-        arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(
         std::sync::Arc::new(arrow::datatypes::Schema::new(fields)),
         columns,
@@ -358,7 +357,8 @@ fn encoded(text: &str, encoding: &'static Encoding) -> Result<Vec<u8>, StepError
     let mut rest = text;
     loop {
         out.reserve(rest.len() + 16);
-        let (result, read) = encoder.encode_from_utf8_to_vec_without_replacement(rest, &mut out, true);
+        let (result, read) =
+            encoder.encode_from_utf8_to_vec_without_replacement(rest, &mut out, true);
         rest = &rest[read..];
         match result {
             EncoderResult::InputEmpty => return Ok(out),

@@ -132,7 +132,9 @@ impl Reading {
                 by_position[*position] = *guess;
             }
             let mut looked_at = chunk;
-            let rest = looked_at.rows.split_off(looked_at.rows.len().min(SAMPLE_ROWS - rows));
+            let rest = looked_at
+                .rows
+                .split_off(looked_at.rows.len().min(SAMPLE_ROWS - rows));
             observe(
                 &looked_at,
                 &self.dialect.format,
@@ -251,7 +253,12 @@ impl Reading {
         if unknown.is_empty() {
             return Ok(());
         }
-        let known: Vec<_> = self.names.iter().take(50).map(|name| format!("{name:?}")).collect();
+        let known: Vec<_> = self
+            .names
+            .iter()
+            .take(50)
+            .map(|name| format!("{name:?}"))
+            .collect();
         Err(StepError::permanent(format!(
             "`schema` names {}, which {:?} does not have; its columns are {}",
             unknown.join(", "),

@@ -95,7 +95,11 @@ impl Partitioned {
         files: &mut Files<F>,
     ) -> Result<u64, StepError> {
         let mut closed = 0;
-        let columns: Vec<ArrayRef> = self.rest.iter().map(|at| batch.column(*at).clone()).collect();
+        let columns: Vec<ArrayRef> = self
+            .rest
+            .iter()
+            .map(|at| batch.column(*at).clone())
+            .collect();
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         let rest = RecordBatch::try_new_with_options(self.rest_schema.clone(), columns, &options)
             .map_err(|error| fault::arrow("splitting rows by partition", error))?;
@@ -138,7 +142,10 @@ impl Partitioned {
     }
 
     fn buffered_bytes(&self) -> usize {
-        self.open.values().map(|open| open.encoder.buffered_bytes()).sum()
+        self.open
+            .values()
+            .map(|open| open.encoder.buffered_bytes())
+            .sum()
     }
 
     fn close_one(&mut self, rank: impl Fn(&Open) -> u64) -> Result<u64, StepError> {
@@ -163,7 +170,11 @@ impl Partitioned {
             .map(|at| {
                 let column: &dyn Array = batch.column(*at);
                 let formatter = ArrayFormatter::try_new(column, &options).map_err(failed)?;
-                Ok((batch.schema_ref().field(*at).name().clone(), column, formatter))
+                Ok((
+                    batch.schema_ref().field(*at).name().clone(),
+                    column,
+                    formatter,
+                ))
             })
             .collect::<Result<_, StepError>>()?;
         let mut places: HashMap<Arc<str>, usize> = HashMap::new();

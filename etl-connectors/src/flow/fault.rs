@@ -17,8 +17,13 @@ pub(crate) fn smuggled(error: StepError) -> io::Error {
 
 /// A failed read or write. `what` says which, such as `reading /data/x.csv`.
 pub(crate) fn io(what: impl Into<String>, error: io::Error) -> StepError {
-    if error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<StepError>) {
-        let inner = error.into_inner().map(|inner| inner.downcast::<StepError>());
+    if error
+        .get_ref()
+        .is_some_and(<dyn std::error::Error + Send + Sync>::is::<StepError>)
+    {
+        let inner = error
+            .into_inner()
+            .map(|inner| inner.downcast::<StepError>());
         return match inner {
             Some(Ok(step)) => *step,
             _ => StepError::permanent(what),
@@ -32,10 +37,16 @@ pub(crate) fn io(what: impl Into<String>, error: io::Error) -> StepError {
         NotFound => (ErrorClass::Permanent, ": it is not there"),
         PermissionDenied => (ErrorClass::Permanent, ": permission denied"),
         IsADirectory => (ErrorClass::Permanent, ": it is a folder"),
-        NotADirectory => (ErrorClass::Permanent, ": a part of the path is not a folder"),
+        NotADirectory => (
+            ErrorClass::Permanent,
+            ": a part of the path is not a folder",
+        ),
         AlreadyExists => (ErrorClass::Permanent, ": it exists already"),
         ReadOnlyFilesystem => (ErrorClass::Permanent, ": the file system is read-only"),
-        UnexpectedEof => (ErrorClass::Permanent, ": it ends too early; it may be cut off"),
+        UnexpectedEof => (
+            ErrorClass::Permanent,
+            ": it ends too early; it may be cut off",
+        ),
         InvalidData | InvalidInput => (ErrorClass::Permanent, ": its content is not valid"),
         Unsupported => (ErrorClass::Permanent, ": not supported here"),
         StorageFull => (ErrorClass::Transient, ": no space left"),
@@ -99,6 +110,9 @@ mod tests {
     #[test]
     fn a_step_error_comes_out_of_an_io_error_as_it_went_in() {
         let error = io("reading x", smuggled(StepError::auth("refused")));
-        assert_eq!((error.class, error.message.as_str()), (ErrorClass::Auth, "refused"));
+        assert_eq!(
+            (error.class, error.message.as_str()),
+            (ErrorClass::Auth, "refused")
+        );
     }
 }

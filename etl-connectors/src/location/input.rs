@@ -156,12 +156,7 @@ fn is_hidden(name: &str) -> bool {
 fn fixed_prefix(pattern: &str) -> PathBuf {
     FsPath::new(pattern)
         .components()
-        .take_while(|part| {
-            !part
-                .as_os_str()
-                .to_string_lossy()
-                .contains(['*', '?', '['])
-        })
+        .take_while(|part| !part.as_os_str().to_string_lossy().contains(['*', '?', '[']))
         .collect()
 }
 
@@ -206,10 +201,7 @@ async fn object_inputs(
         .map_err(|error| fault::object(reading(), error))?;
     found.retain(|object| match &pattern {
         Some(pattern) => pattern.matches_with(object.location.as_ref(), MATCHING),
-        None => !object
-            .location
-            .filename()
-            .is_some_and(is_hidden),
+        None => !object.location.filename().is_some_and(is_hidden),
     });
     found.sort_by(|a, b| a.location.cmp(&b.location));
     if found.is_empty() && pattern.is_none() {
@@ -334,7 +326,14 @@ mod tests {
     fn patterns_and_folders_give_their_files_in_order() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        for name in ["b.csv", "a.csv", ".hidden.csv", "deep/er/c.csv", "deep/d.txt", "_log"] {
+        for name in [
+            "b.csv",
+            "a.csv",
+            ".hidden.csv",
+            "deep/er/c.csv",
+            "deep/d.txt",
+            "_log",
+        ] {
             std::fs::create_dir_all(at(name).parent().unwrap()).unwrap();
             std::fs::write(at(name), "x").unwrap();
         }

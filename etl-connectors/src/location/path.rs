@@ -56,7 +56,9 @@ pub(crate) fn safe_path(text: &str, base: Option<&str>) -> Result<PathBuf, StepE
             );
         }
         Some(scheme @ ("http" | "https" | "s3")) => {
-            return refuse(&format!("has the scheme `{scheme}:`, which is not built in yet"));
+            return refuse(&format!(
+                "has the scheme `{scheme}:`, which is not built in yet"
+            ));
         }
         Some(scheme) => {
             return refuse(&format!(

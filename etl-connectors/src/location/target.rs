@@ -14,8 +14,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
-use super::path::{artifact_name, safe_path};
 use super::output::OutFile;
+use super::path::{artifact_name, safe_path};
 use crate::flow::fault;
 
 /// What happens to what is there already.
@@ -100,9 +100,7 @@ impl Target {
             return None;
         }
         match &self.place {
-            TargetPlace::Local(path) => {
-                Some(path.file_name()?.to_string_lossy().into_owned())
-            }
+            TargetPlace::Local(path) => Some(path.file_name()?.to_string_lossy().into_owned()),
             TargetPlace::Object(_, path) => path.filename().map(str::to_owned),
         }
     }
@@ -296,9 +294,12 @@ impl Staging {
                 fs::remove_file(file)?;
             }
         }
-        for (from, to) in self.files.iter().map(|file| temporary.join(file)).zip(
-            self.files.iter().map(|file| path.join(file)),
-        ) {
+        for (from, to) in self
+            .files
+            .iter()
+            .map(|file| temporary.join(file))
+            .zip(self.files.iter().map(|file| path.join(file)))
+        {
             if let Some(folder) = to.parent() {
                 fs::create_dir_all(folder)?;
             }

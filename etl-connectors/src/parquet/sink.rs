@@ -111,7 +111,10 @@ pub(super) fn failed(what: impl Into<String>, error: ParquetError) -> StepError 
                 }
             },
         },
-        other => StepError::permanent(format!("{} failed: it is damaged or no Parquet", what.into()))
-            .because(other),
+        other => StepError::permanent(format!(
+            "{} failed: it is damaged or no Parquet",
+            what.into()
+        ))
+        .because(other),
     }
 }

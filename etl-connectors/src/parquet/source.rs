@@ -226,7 +226,9 @@ impl ChunkReader for Chunks {
             Content::Object(..) => {
                 // Only page headers of files without an index are read this way: a piece is enough at a time.
                 let length = self.size.saturating_sub(start);
-                Ok(Box::new(Cursor::new(self.get_bytes(start, length as usize)?)))
+                Ok(Box::new(Cursor::new(
+                    self.get_bytes(start, length as usize)?,
+                )))
             }
         }
     }

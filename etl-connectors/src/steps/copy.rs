@@ -41,8 +41,16 @@ impl Connector for Copy {
     }
 
     fn check(&self, config: &CopyConfig) -> Vec<(String, String)> {
-        let source = config.source.faults().into_iter().map(|(key, message)| (format!("/source/{key}"), message));
-        let sink = config.sink.faults().into_iter().map(|(key, message)| (format!("/sink/{key}"), message));
+        let source = config
+            .source
+            .faults()
+            .into_iter()
+            .map(|(key, message)| (format!("/source/{key}"), message));
+        let sink = config
+            .sink
+            .faults()
+            .into_iter()
+            .map(|(key, message)| (format!("/sink/{key}"), message));
         source.chain(sink).collect()
     }
 

@@ -162,7 +162,7 @@ impl Shape {
             let Some(tag) = object.get("type") else {
                 return vec![
                     Fault::new(pointer, "the key \"type\" is missing")
-                        .hint(format!("known types: {}", self.tags(&known))),
+                        .hint(format!("known types: {}", joined(&known))),
                 ];
             };
             // The branch that is meant has no fault in its tag.
@@ -233,14 +233,6 @@ impl Shape {
         }
     }
 
-    fn tags(&self, known: &BTreeSet<String>) -> String {
-        known
-            .iter()
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .join(", ")
-    }
-
     /// The keys that the schema knows where it met one that it does not.
     fn known_keys(&self, error: &ValidationError<'_>) -> Vec<String> {
         let path = error.schema_path().as_str();
@@ -271,6 +263,14 @@ impl Shape {
         }
         Some(at)
     }
+}
+
+fn joined(words: &BTreeSet<String>) -> String {
+    words
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn is_kind(fault: &Fault) -> bool {

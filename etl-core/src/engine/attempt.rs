@@ -22,7 +22,7 @@ impl JobMachine {
             match self.condition(when, step, None) {
                 Ok(true) => {}
                 Ok(false) => return self.skip(StepKey::step(step), SkipReason::Condition),
-                Err(error) => return self.fail_unstarted(StepKey::step(step), error),
+                Err(error) => return self.fail_unstarted(StepKey::step(step), &error),
             }
         }
         match &planned.for_each {
@@ -66,13 +66,13 @@ impl JobMachine {
             match self.condition(when, key.step, item) {
                 Ok(true) => {}
                 Ok(false) => return self.skip(key, SkipReason::Condition),
-                Err(error) => return self.fail_unstarted(key, error),
+                Err(error) => return self.fail_unstarted(key, &error),
             }
         }
         let config = match planned.config.render(&self.scope(key.step, item)) {
             Ok(config) => config,
             Err(fault) => {
-                return self.fail_unstarted(key, StepError::permanent(format!("config{fault}")));
+                return self.fail_unstarted(key, &StepError::permanent(format!("config{fault}")));
             }
         };
         let Some(state) = self.state(key) else { return };
@@ -334,9 +334,9 @@ impl JobMachine {
     }
 
     /// A step that can't even be started: its templates don't render.
-    pub(super) fn fail_unstarted(&mut self, key: StepKey, error: StepError) {
+    pub(super) fn fail_unstarted(&mut self, key: StepKey, error: &StepError) {
         let attempt = self.state(key).map_or(0, |state| state.attempt);
-        self.bury(key, attempt, StepStatus::Failed, &error);
+        self.bury(key, attempt, StepStatus::Failed, error);
     }
 
     fn seed(&self) -> u64 {

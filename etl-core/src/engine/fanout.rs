@@ -59,7 +59,7 @@ impl JobMachine {
                     "`for_each` gave {} items; at most {MAX_ITEMS} are allowed",
                     items.len()
                 );
-                self.fail_unstarted(StepKey::step(step), StepError::permanent(fault));
+                self.fail_unstarted(StepKey::step(step), &StepError::permanent(fault));
             }
             Ok(items) => {
                 let state = &mut self.steps[step as usize];
@@ -75,7 +75,7 @@ impl JobMachine {
                 self.fan_outs.insert(step, fan_out);
                 self.gather(step);
             }
-            Err(fault) => self.fail_unstarted(StepKey::step(step), StepError::permanent(fault)),
+            Err(fault) => self.fail_unstarted(StepKey::step(step), &StepError::permanent(fault)),
         }
     }
 

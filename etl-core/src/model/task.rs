@@ -230,14 +230,14 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why an attempt failed: its class decides what comes next, its message and place are for people.
 #[derive(Debug, thiserror::Error)]
-#[error("{message}{}", Located(.place.as_ref()))]
+#[error("{message}{}", Located(.place.as_deref()))]
 pub struct StepError {
     /// What kind of failure.
     pub class: ErrorClass,
     /// What went wrong and, where it is known, what to do. Never a secret, never the cause's own text.
     pub message: String,
     /// Where in the data.
-    pub place: Option<Place>,
+    pub place: Option<Box<Place>>,
     /// For a throttled failure: how long the other side asked to wait.
     pub retry_after: Option<Duration>,
     /// What caused it.
@@ -296,7 +296,7 @@ impl StepError {
 
     /// The same failure with its place in the data.
     pub fn at(mut self, place: Place) -> Self {
-        self.place = Some(place);
+        self.place = Some(Box::new(place));
         self
     }
 

@@ -10,11 +10,13 @@ use crate::registry::Registry;
 /// How many plans are kept. A plan is made again in no time, so a simple bound will do.
 const KEPT: usize = 256;
 
+type Kept = HashMap<(PipelineId, u64), Arc<Plan>>;
+
 /// Compiles plans and keeps them.
 #[derive(Debug, Clone)]
 pub(crate) struct Plans {
     registry: Arc<Registry>,
-    kept: Arc<Mutex<HashMap<(PipelineId, u64), Arc<Plan>>>>,
+    kept: Arc<Mutex<Kept>>,
 }
 
 impl Plans {

@@ -1,0 +1,44 @@
+//! The embedded store does what every store has to do.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use etl_core::contract::{Clock, Store};
+use etl_core::testing::StoreFixture;
+use etl_store_sqlite::SqliteStore;
+
+/// Databases in folders of their own. The handles are kept, because only they can be closed.
+#[derive(Default)]
+struct Files(Mutex<Vec<(Arc<SqliteStore>, tempfile::TempDir)>>);
+
+impl Files {
+    async fn open(&self, folder: tempfile::TempDir, clock: Arc<dyn Clock>) -> Arc<dyn Store> {
+        let store = SqliteStore::open(folder.path().join("etl.db"), clock).await;
+        let store = Arc::new(store.unwrap());
+        self.0.lock().unwrap().push((store.clone(), folder));
+        store
+    }
+}
+
+#[async_trait]
+impl StoreFixture for Files {
+    async fn fresh(&self, clock: Arc<dyn Clock>) -> Arc<dyn Store> {
+        self.open(tempfile::tempdir().unwrap(), clock).await
+    }
+
+    async fn reopen(&self, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Arc<dyn Store> {
+        let (closed, folder) = {
+            let mut files = self.0.lock().unwrap();
+            let same =
+                |file: &Arc<SqliteStore>| std::ptr::addr_eq(Arc::as_ptr(file), Arc::as_ptr(&store));
+            let place = files.iter().position(|(file, _)| same(file)).unwrap();
+            files.swap_remove(place)
+        };
+        drop(store);
+        closed.close().await;
+        self.open(folder, clock).await
+    }
+}
+
+etl_core::store_conformance!(Files::default());

@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::{ChangeOp, CommitOp, KeyOp, Op, Pick, SeqOp};
 use crate::contract::store::{
-    ClaimRequest, PipelineFilter, PutPipeline, ReapRequest, Result, StoredPipeline, Submitted,
+    ClaimRequest, JobStore as _, Journal as _, PipelineFilter, PutPipeline, ReapRequest, Result,
+    StoredPipeline, Submitted,
 };
 use crate::contract::{Clock, Store};
 use crate::memory::MemoryStore;
@@ -225,6 +226,27 @@ impl<'a> World<'a> {
                 if let Some(subject) = self.subject.take() {
                     let again = self.fixture.reopen(subject, self.clock.clone()).await;
                     self.subject = Some(again);
+                    if self.fixture.facts().restart_ends_leases {
+                        self.end_leases().await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends every lease of the memory store, as the other has done.
+    async fn end_leases(&self) {
+        for lease in &self.leases {
+            let job = self.reference.job(lease.of[1].job).await.unwrap();
+            let end = job.and_then(|job| job.lease_expires_at);
+            if end.is_some_and(|end| end > self.clock.now()) {
+                for by in 0..2 {
+                    let lease = [lease.of[1]];
+                    let renewed = self
+                        .reference
+                        .renew(worker(by), &lease, Duration::ZERO)
+                        .await;
+                    renewed.unwrap();
                 }
             }
         }

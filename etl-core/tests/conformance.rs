@@ -53,6 +53,7 @@ impl ExecutorFixture for Memory {
 }
 
 etl_core::store_conformance!(Memory);
+etl_core::store_history!(Memory);
 etl_core::queue_conformance!(Memory);
 etl_core::event_bus_conformance!(Memory);
 etl_core::executor_conformance!(Memory);

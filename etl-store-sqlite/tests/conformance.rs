@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use etl_core::contract::{Clock, Store};
-use etl_core::testing::StoreFixture;
+use etl_core::testing::{Facts, StoreFixture};
 use etl_store_sqlite::SqliteStore;
 
 /// Databases in folders of their own. The handles are kept, because only they can be closed.
@@ -39,6 +39,14 @@ impl StoreFixture for Files {
         closed.close().await;
         self.open(folder, clock).await
     }
+
+    fn facts(&self) -> Facts {
+        Facts {
+            restart_ends_leases: true,
+            ..Facts::default()
+        }
+    }
 }
 
 etl_core::store_conformance!(Files::default());
+etl_core::store_history!(Files::default());

@@ -4,15 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::{Map, json};
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::case::{self, Case};
 use crate::contract::{EventBus, Received, Subscription};
-use crate::model::{
-    Event, EventKind, JobId, JobStatus, LogLevel, LogLine, StepKey, StepStatus, Timestamp,
-};
+use crate::model::{Event, EventKind, JobId, JobStatus, Timestamp};
 
 /// Makes event buses to try.
 #[async_trait]
@@ -66,7 +63,16 @@ async fn next_event(watcher: &mut Box<dyn Subscription>) -> Event {
 }
 
 mod watch {
-    use super::*;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use serde_json::{Map, json};
+    use tokio::time::timeout;
+
+    use super::{EventBusFixture, a_job, next_event, notice};
+    use crate::model::{
+        Event, EventKind, JobStatus, LogLevel, LogLine, StepKey, StepStatus, Timestamp,
+    };
 
     pub(super) async fn a_watcher_gets_what_comes_after_it(fixture: &dyn EventBusFixture) {
         let bus = fixture.fresh().await;
@@ -176,7 +182,10 @@ mod watch {
 }
 
 mod miss {
-    use super::*;
+    use tokio::time::timeout;
+
+    use super::{EventBusFixture, PATIENCE, a_job, next, next_event, notice};
+    use crate::contract::Received;
 
     pub(super) async fn nobody_has_to_watch(fixture: &dyn EventBusFixture) {
         let bus = fixture.fresh().await;

@@ -18,7 +18,10 @@ mod clock;
 pub mod events;
 pub mod executor;
 pub mod faults;
+pub mod history;
 mod macros;
+#[cfg(test)]
+mod planted;
 pub mod queue;
 pub mod store;
 

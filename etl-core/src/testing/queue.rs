@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::FutureExt as _;
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::case::{self, Case};
 use crate::contract::{Delivery, Queue};
-use crate::model::{DeadLetter, ErrorClass, Hint, JobId, StepKey};
+use crate::model::{Hint, JobId};
 
 /// Makes queues to try.
 #[async_trait]
@@ -91,7 +90,12 @@ async fn assert_silent(queue: &dyn Queue, facts: QueueFacts) {
 }
 
 mod deliver {
-    use super::*;
+    use std::time::Duration;
+
+    use futures_util::FutureExt as _;
+    use tokio::time::timeout;
+
+    use super::{QueueFixture, assert_silent, hints, next, take, told};
 
     pub(super) async fn hints_come_out_in_the_order_they_went_in(fixture: &dyn QueueFixture) {
         let queue = fixture.fresh().await;
@@ -162,7 +166,10 @@ mod deliver {
 }
 
 mod keep {
-    use super::*;
+    use futures_util::FutureExt as _;
+
+    use super::{QueueFixture, assert_silent, hints, next, take, told};
+    use crate::model::{DeadLetter, ErrorClass, StepKey};
 
     pub(super) async fn what_is_not_acknowledged_comes_again(fixture: &dyn QueueFixture) {
         let queue = fixture.fresh().await;

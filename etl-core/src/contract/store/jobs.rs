@@ -18,6 +18,8 @@ use crate::model::{
 /// - Leases are measured by the store's own clock, and `created_at`, a job's `started_at`, and every time that the canceller
 ///   or the reaper writes are its too. What a commit writes carries the commit's `at`. A lease has run out once the clock
 ///   has reached its end.
+/// - Leases MUST go on over a restart of the store. Only a store that one process at a time can open may end them all when it is
+///   opened, because whoever held them is gone.
 /// - «Oldest first» is by `created_at`, then by id.
 /// - Every operation MUST become true as a whole or not at all, and what it has answered MUST survive a restart of a store
 ///   that is more than memory.

@@ -64,7 +64,7 @@ pub(super) async fn everything_that_is_said_comes_in_order(fixture: &dyn Executo
             message,
             metadata,
         },
-        StepEvent::Checkpoint(state),
+        StepEvent::Checkpoint(point),
         StepEvent::Metric { name, value },
     ] = &said[..]
     else {
@@ -73,7 +73,7 @@ pub(super) async fn everything_that_is_said_comes_in_order(fixture: &dyn Executo
     assert_eq!(*level, LogLevel::Warn);
     assert_eq!(message, "«careful» 🦀\nsecond line");
     assert_eq!(metadata["n"], json!([1, null]));
-    assert_eq!(*state, json!({"at": 5}));
+    assert_eq!(*point, json!({"at": 5}));
     assert_eq!((name.as_str(), *value), ("files", 2.5));
 }
 

@@ -20,6 +20,8 @@ use async_trait::async_trait;
 use super::case::{self, Case};
 use crate::contract::{Clock, Store};
 
+pub(super) use scene::all_steps;
+
 /// Makes stores to try.
 #[async_trait]
 pub trait StoreFixture: Send + Sync {
@@ -42,6 +44,8 @@ pub struct Facts {
     /// Whether its time is the clock that it is made with. If it has a clock of its own, cases wait for it for real (at most
     /// a second each) and compare no times with the test's clock.
     pub follows_clock: bool,
+    /// Whether opening the store again ends every lease, because only one process can have it open.
+    pub restart_ends_leases: bool,
     /// How many tasks race for it where races are tried.
     pub racers: usize,
 }
@@ -50,6 +54,7 @@ impl Default for Facts {
     fn default() -> Self {
         Self {
             follows_clock: true,
+            restart_ends_leases: false,
             racers: 8,
         }
     }

@@ -115,13 +115,13 @@ pub(super) async fn a_job_over_a_failing_store_ends_as_over_a_good_one(fixture: 
 async fn story(store: &Arc<dyn Store>, job: JobId) -> String {
     let record = store.job(job).await.unwrap().unwrap();
     let letters = store.dead_letters(job).await.unwrap();
-    let mut story = format!("{} {:?} {letters:?}", record.status, record.fence);
-    for step in all_steps(&**store, job).await {
+    let mut told = vec![format!("{} {:?} {letters:?}", record.status, record.fence)];
+    told.extend(all_steps(&**store, job).await.iter().map(|step| {
         let key = (step.order_index, step.item_index);
-        story += &format!(
-            "\n{key:?} {} {} {}",
+        format!(
+            "{key:?} {} {} {}",
             step.status, step.attempt, step.output_data
-        );
-    }
-    story
+        )
+    }));
+    told.join("\n")
 }

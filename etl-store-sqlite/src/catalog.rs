@@ -355,7 +355,7 @@ const PUT_STEPS: &str = "
         id, pipeline_id, name, connector_type, config, dependencies, retry_count, timeout_seconds, order_index, created_at)
     SELECT value->>'id', ?1, value->>'name', value->>'connector_type', value->>'config', value->>'dependencies',
         value->>'retry_count', value->>'timeout_seconds', key, ?3
-    FROM json_each(?2)";
+    FROM jsonb_each(?2)";
 
 pub(crate) const REMOVE: &str = "
     UPDATE pipelines SET removed_at = ?3 WHERE namespace = ?1 AND name = ?2 AND removed_at IS NULL";

@@ -287,12 +287,12 @@ pub(crate) const WAITING: &str = "
     WHERE status IN ('pending', 'queued')
         AND priority <= -?1 AND (priority < -?1 OR (created_at, id) > (?2, ?3))
         AND (concurrency_limit IS NULL
-            OR (pipeline_id, concurrency_limit) NOT IN (SELECT value->>0, value->>1 FROM json_each(?4)))
+            OR (pipeline_id, concurrency_limit) NOT IN (SELECT value->>0, value->>1 FROM jsonb_each(?4)))
     ORDER BY priority DESC, created_at, id LIMIT ?5";
 
 pub(crate) const NAMED: &str = "
     SELECT j.priority, j.created_at, j.id, j.pipeline_id, j.concurrency_limit
-    FROM json_each(?1) e CROSS JOIN job_executions j ON j.id = e.value
+    FROM jsonb_each(?1) e CROSS JOIN job_executions j ON j.id = e.value
     WHERE j.status IN ('pending', 'queued')";
 
 pub(crate) const RUNNING: &str = "
@@ -303,7 +303,7 @@ pub(crate) const CLAIM: &str = "
     UPDATE job_executions SET
         status = 'running', worker_id = value->>'worker', fence = fence + 1, commit_seq = 0,
         lease_expires_at = value->>'until', started_at = coalesce(started_at, ?2)
-    FROM json_each(?1)
+    FROM jsonb_each(?1)
     WHERE job_executions.id = value->>'job'
     RETURNING id, fence, pipeline_id, pipeline_version, trigger_type, scheduled_for, parameters, context,
         retry_attempt, started_at, cancel_requested";
@@ -314,5 +314,5 @@ pub(crate) const BEGUN: &str = "
     FROM step_executions s INDEXED BY idx_steps_begun
     LEFT JOIN step_checkpoints c
         ON c.job_id = s.job_id AND c.order_index = s.order_index AND c.item_index = s.item_index
-    WHERE s.job_id IN (SELECT value FROM json_each(?1)) AND s.status <> 'pending'
+    WHERE s.job_id IN (SELECT value FROM jsonb_each(?1)) AND s.status <> 'pending'
     ORDER BY s.job_id, s.order_index, s.item_index";

@@ -157,25 +157,25 @@ async fn update_jobs(tx: &mut Tx<'_>, sql: &'static str, writes: &[JobMove]) -> 
 
 pub(crate) const READ_JOBS: &str = "
     SELECT j.id, j.status, j.fence, j.commit_seq, j.started_at
-    FROM json_each(?1) e CROSS JOIN job_executions j ON j.id = e.value";
+    FROM jsonb_each(?1) e CROSS JOIN job_executions j ON j.id = e.value";
 
 pub(crate) const INSERT_ITEMS: &str = "
     INSERT INTO step_executions (id, job_id, step_id, order_index, item_index, input_data, created_at)
     SELECT e.value->>0, p.job_id, p.step_id, p.order_index, e.value->>3, e.value->>4, ?2
-    FROM json_each(?1) e
+    FROM jsonb_each(?1) e
     CROSS JOIN step_executions p
         ON p.job_id = e.value->>1 AND p.order_index = e.value->>2 AND p.item_index = -1";
 
 const PUT_CHECKPOINTS: &str = "
     INSERT INTO step_checkpoints (job_id, order_index, item_index, seq, state, created_at)
     SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5
-    FROM json_each(?1)
+    FROM jsonb_each(?1)
     WHERE true
     ON CONFLICT DO UPDATE SET seq = excluded.seq, state = excluded.state, created_at = excluded.created_at";
 
 pub(crate) const FORGET_CHECKPOINTS: &str = "
     DELETE FROM step_checkpoints
-    WHERE (job_id, order_index, item_index) IN (SELECT value->>0, value->>1, value->>2 FROM json_each(?1))";
+    WHERE (job_id, order_index, item_index) IN (SELECT value->>0, value->>1, value->>2 FROM jsonb_each(?1))";
 
 pub(crate) const MOVE_JOBS: &str = "
     UPDATE job_executions SET
@@ -184,10 +184,10 @@ pub(crate) const MOVE_JOBS: &str = "
         completed_at = value->>'completed_at', duration_ms = value->>'duration_ms',
         rows_processed = value->>'rows_processed', bytes_transferred = value->>'bytes_transferred',
         error_message = value->>'error_message', error_stack = value->>'error_stack'
-    FROM json_each(?1)
+    FROM jsonb_each(?1)
     WHERE job_executions.id = value->>'job'";
 
 pub(crate) const COUNT_COMMITS: &str = "
     UPDATE job_executions SET commit_seq = value->>'seq'
-    FROM json_each(?1)
+    FROM jsonb_each(?1)
     WHERE job_executions.id = value->>'job'";

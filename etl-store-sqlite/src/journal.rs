@@ -319,13 +319,13 @@ pub(crate) fn job_list(
 
 pub(crate) const LAST_LINES: &str = "
     SELECT j.id, coalesce((SELECT max(l.seq) FROM job_logs l WHERE l.job_id = j.id), 0)
-    FROM json_each(?1) e CROSS JOIN job_executions j ON j.id = e.value";
+    FROM jsonb_each(?1) e CROSS JOIN job_executions j ON j.id = e.value";
 
 const APPEND: &str = "
     INSERT INTO job_logs (job_id, seq, step, item_index, attempt, timestamp, level, message, metadata)
     SELECT value->>'job', value->>'seq', value->>'step', value->>'item', value->>'attempt', value->>'at',
         value->>'level', value->>'message', value->>'metadata'
-    FROM json_each(?1)";
+    FROM jsonb_each(?1)";
 
 pub(crate) const LINES: &str = concat!(
     "SELECT ",

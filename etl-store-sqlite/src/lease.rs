@@ -231,16 +231,16 @@ async fn read(tx: &mut Tx<'_>, jobs: &[JobId]) -> Result<HashMap<JobId, LeaseRow
 
 pub(crate) const READ: &str = "
     SELECT j.id, j.status, j.fence, j.worker_id, j.cancel_requested, j.started_at
-    FROM json_each(?1) e CROSS JOIN job_executions j ON j.id = e.value";
+    FROM jsonb_each(?1) e CROSS JOIN job_executions j ON j.id = e.value";
 
 pub(crate) const RENEW: &str = "
     UPDATE job_executions SET lease_expires_at = value->>1
-    FROM json_each(?1)
+    FROM jsonb_each(?1)
     WHERE job_executions.id = value->>0";
 
 pub(crate) const ASK: &str = "
     UPDATE job_executions SET cancel_requested = coalesce(cancel_requested, value->>1)
-    FROM json_each(?1)
+    FROM jsonb_each(?1)
     WHERE job_executions.id = value->>0";
 
 pub(crate) const EXPIRED: &str = "
@@ -254,11 +254,11 @@ pub(crate) const EXPIRED_JOB: &str = "
 
 pub(crate) const HAND_BACK: &str = "
     UPDATE job_executions SET status = 'pending', lease_expires_at = NULL, waiting_since = ?2
-    WHERE id IN (SELECT value FROM json_each(?1)) AND +status = 'running'";
+    WHERE id IN (SELECT value FROM jsonb_each(?1)) AND +status = 'running'";
 
 pub(crate) const END: &str = "
     UPDATE job_executions SET
         status = 'cancelled', lease_expires_at = NULL, completed_at = ?2, duration_ms = value->>'duration_ms',
         cancel_requested = coalesce(cancel_requested, value->>'reason')
-    FROM json_each(?1)
+    FROM jsonb_each(?1)
     WHERE job_executions.id = value->>'job'";

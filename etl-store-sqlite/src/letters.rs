@@ -189,21 +189,21 @@ pub(crate) async fn hooks(pool: &SqlitePool, job: JobId) -> Result<Vec<HookRow>>
 
 pub(crate) const KNOWN_LETTERS: &str = "
     SELECT job_id, order_index, item_index FROM dead_letters
-    WHERE job_id IN (SELECT value FROM json_each(?1))";
+    WHERE job_id IN (SELECT value FROM jsonb_each(?1))";
 
 pub(crate) const KNOWN_HOOKS: &str = "
-    SELECT job_id, position FROM job_hooks WHERE job_id IN (SELECT value FROM json_each(?1))";
+    SELECT job_id, position FROM job_hooks WHERE job_id IN (SELECT value FROM jsonb_each(?1))";
 
 const INSERT_LETTERS: &str = "
     INSERT INTO dead_letters (job_id, order_index, item_index, step_name, attempts, error_class, error_message, created_at)
     SELECT value->>'job', value->>'step', value->>'item', value->>'step_name', value->>'attempts',
         value->>'error_class', value->>'error_message', value->>'at'
-    FROM json_each(?1)";
+    FROM jsonb_each(?1)";
 
 const INSERT_HOOKS: &str = "
     INSERT INTO job_hooks (job_id, position, kind, target, created_at)
     SELECT value->>'job', value->>'position', value->>'kind', value->>'target', value->>'at'
-    FROM json_each(?1)";
+    FROM jsonb_each(?1)";
 
 pub(crate) const LETTERS: &str = "
     SELECT order_index, item_index, step_name, attempts, error_class, error_message FROM dead_letters

@@ -165,7 +165,7 @@ pub(crate) async fn settle_open(tx: &mut Tx<'_>, jobs: &[JobId]) -> Result<()> {
 
 pub(crate) const READ: &str = "
     SELECT s.job_id, s.order_index, s.item_index, s.status, s.started_at, c.seq
-    FROM json_each(?1) e
+    FROM jsonb_each(?1) e
     CROSS JOIN step_executions s
         ON s.job_id = e.value->>0 AND s.order_index = e.value->>1 AND s.item_index = e.value->>2
     LEFT JOIN step_checkpoints c
@@ -192,17 +192,17 @@ pub(crate) const WRITE: &str = "
         error_class = coalesce(value->>'error_class', error_class),
         error_message = coalesce(value->>'error_message', error_message),
         error_stack = coalesce(value->>'error_stack', error_stack)
-    FROM json_each(?1)
+    FROM jsonb_each(?1)
     WHERE job_id = value->>'job' AND order_index = value->>'step' AND item_index = value->>'item'";
 
 pub(crate) const BEGUN: &str = "
     SELECT job_id, order_index, item_index, status, started_at
     FROM step_executions INDEXED BY idx_steps_begun
-    WHERE job_id IN (SELECT value FROM json_each(?1)) AND status <> 'pending' AND status IN ('running', 'retrying')";
+    WHERE job_id IN (SELECT value FROM jsonb_each(?1)) AND status <> 'pending' AND status IN ('running', 'retrying')";
 
 pub(crate) const SKIP_PENDING: &str = "
     UPDATE step_executions SET status = 'skipped', skip_reason = 'job_ended', completed_at = ?2
-    WHERE job_id IN (SELECT value FROM json_each(?1)) AND status = 'pending'";
+    WHERE job_id IN (SELECT value FROM jsonb_each(?1)) AND status = 'pending'";
 
 pub(crate) const FORGET_CHECKPOINTS: &str =
-    "DELETE FROM step_checkpoints WHERE job_id IN (SELECT value FROM json_each(?1))";
+    "DELETE FROM step_checkpoints WHERE job_id IN (SELECT value FROM jsonb_each(?1))";

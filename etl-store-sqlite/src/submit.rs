@@ -295,16 +295,16 @@ async fn insert(tx: &mut Tx<'_>, rows: &NewRows) -> Result<()> {
 
 pub(crate) const KNOWN_VERSIONS: &str = "
     SELECT v.pipeline_id, v.version
-    FROM json_each(?1) e
+    FROM jsonb_each(?1) e
     CROSS JOIN pipeline_versions v ON v.pipeline_id = e.value->>0 AND v.version = e.value->>1";
 
 pub(crate) const KNOWN_IDS: &str = "
     SELECT j.id, j.id, j.pipeline_id, j.pipeline_version, j.parameters
-    FROM json_each(?1) e CROSS JOIN job_executions j ON j.id = e.value";
+    FROM jsonb_each(?1) e CROSS JOIN job_executions j ON j.id = e.value";
 
 pub(crate) const KNOWN_KEYS: &str = "
     SELECT j.idempotency_key, j.id, j.pipeline_id, j.pipeline_version, j.parameters
-    FROM json_each(?1) e CROSS JOIN job_executions j ON j.idempotency_key = e.value";
+    FROM jsonb_each(?1) e CROSS JOIN job_executions j ON j.idempotency_key = e.value";
 
 const INSERT_JOBS: &str = "
     INSERT INTO job_executions (
@@ -313,12 +313,12 @@ const INSERT_JOBS: &str = "
     SELECT value->>'id', value->>'pipeline_id', value->>'version', value->>'trigger_type', value->>'triggered_by',
         value->>'scheduled_for', value->>'parameters', value->>'context', value->>'priority',
         value->>'concurrency_limit', value->>'idempotency_key', value->>'retry_of', value->>'retry_attempt', ?2, ?2
-    FROM json_each(?1)";
+    FROM jsonb_each(?1)";
 
 const INSERT_PENDING: &str = "
     INSERT INTO step_executions (id, job_id, step_id, order_index, created_at)
     SELECT value->>0, value->>1, value->>2, value->>3, ?2
-    FROM json_each(?1)";
+    FROM jsonb_each(?1)";
 
 const INSERT_TAKEN: &str = "
     INSERT INTO step_executions (
@@ -327,8 +327,8 @@ const INSERT_TAKEN: &str = "
     SELECT value->>'id', value->>'job', value->>'step_id', value->>'step', value->>'item', 'success', 100,
         value->>'items', value->>'item_count', value->>'output_data', value->>'artifacts', value->>'rows_processed',
         value->>'bytes_transferred', ?2, ?2
-    FROM json_each(?1)";
+    FROM jsonb_each(?1)";
 
 pub(crate) const DISPATCHED: &str = "
     UPDATE job_executions SET status = 'queued'
-    WHERE id IN (SELECT value FROM json_each(?1)) AND +status = 'pending'";
+    WHERE id IN (SELECT value FROM jsonb_each(?1)) AND +status = 'pending'";

@@ -23,6 +23,9 @@ pub enum SourceConfig {
     /// Parquet files.
     #[cfg(feature = "parquet")]
     Parquet(crate::parquet::ParquetSourceConfig),
+    /// SQLite databases.
+    #[cfg(feature = "sqlite")]
+    Sqlite(crate::sqlite::SqliteSourceConfig),
 }
 
 /// Where rows go: `type` and the keys of that type.
@@ -41,6 +44,9 @@ pub enum SinkConfig {
     /// Parquet files.
     #[cfg(feature = "parquet")]
     Parquet(crate::parquet::ParquetSinkConfig),
+    /// SQLite databases.
+    #[cfg(feature = "sqlite")]
+    Sqlite(crate::sqlite::SqliteSinkConfig),
 }
 
 /// A fault of a configuration that its schema can't express: (key, message).
@@ -58,6 +64,8 @@ impl SourceConfig {
             Self::Ndjson(config) => Box::new(crate::ndjson::NdjsonSource::new(config.clone())),
             #[cfg(feature = "parquet")]
             Self::Parquet(config) => Box::new(crate::parquet::ParquetSource::new(config.clone())),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(config) => Box::new(crate::sqlite::SqliteSource::new(config.clone())),
         }
     }
 
@@ -66,6 +74,9 @@ impl SourceConfig {
         match self {
             #[cfg(feature = "csv")]
             Self::Csv(config) => config.faults(),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(config) => config.faults(),
+            #[allow(unreachable_patterns, reason = "not every build has kinds without faults of their own")]
             _ => Vec::new(),
         }
     }
@@ -198,6 +209,8 @@ impl SinkConfig {
             Self::Ndjson(config) => Box::new(config.sink()),
             #[cfg(feature = "parquet")]
             Self::Parquet(config) => Box::new(config.sink()),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(config) => Box::new(crate::sqlite::SqliteSink::new(config.clone())?),
         })
     }
 
@@ -212,6 +225,8 @@ impl SinkConfig {
             Self::Ndjson(_) => EffectClass::Staged,
             #[cfg(feature = "parquet")]
             Self::Parquet(_) => EffectClass::Staged,
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_) => EffectClass::Transactional,
         }
     }
 
@@ -220,6 +235,9 @@ impl SinkConfig {
         let faults: Vec<Fault> = match self {
             #[cfg(feature = "csv")]
             Self::Csv(config) => config.faults(),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(config) => config.faults(),
+            #[allow(unreachable_patterns, reason = "not every build has kinds without faults of their own")]
             _ => Vec::new(),
         };
         at(pointer, faults)

@@ -12,6 +12,8 @@ mod csv;
 mod endpoint;
 mod file;
 pub mod flow;
+#[cfg(feature = "sqlite")]
+mod ident;
 mod json;
 mod location;
 #[cfg(feature = "ndjson")]
@@ -20,6 +22,8 @@ mod ndjson;
 mod parquet;
 #[cfg(feature = "sql")]
 mod query;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 pub mod steps;
 
 use etl_core::registry::Registry;
@@ -35,6 +39,8 @@ pub use location::{Compression, Mode};
 pub use ndjson::{NdjsonSinkConfig, NdjsonSourceConfig};
 #[cfg(feature = "parquet")]
 pub use parquet::{ParquetCompression, ParquetSinkConfig, ParquetSourceConfig};
+#[cfg(feature = "sqlite")]
+pub use sqlite::{SqliteMode, SqliteSinkConfig, SqliteSourceConfig};
 
 /// Every connector that this build has.
 pub fn builtin() -> Registry {

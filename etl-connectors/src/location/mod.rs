@@ -10,6 +10,6 @@ pub use compression::Compression;
 pub(crate) use compression::{Compressed, decompressed};
 pub(crate) use input::{Input, PARTITION_NULL, inputs};
 pub(crate) use output::OutFile;
-pub(crate) use path::Location;
+pub(crate) use path::{Location, safe_path};
 pub use target::Mode;
 pub(crate) use target::{Staging, Target};

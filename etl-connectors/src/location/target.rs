@@ -148,11 +148,6 @@ pub(crate) struct Staging {
 }
 
 impl Staging {
-    /// Whether the output is a folder of files.
-    pub(crate) fn is_folder(&self) -> bool {
-        self.target.folder
-    }
-
     /// A new file of the output: the file itself, or file number `part` in `below` (a relative folder, or nothing).
     pub(crate) fn create(&mut self, below: &str, part: usize) -> Result<OutFile, StepError> {
         let relative = if self.target.folder {

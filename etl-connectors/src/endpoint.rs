@@ -76,7 +76,10 @@ impl SourceConfig {
             Self::Csv(config) => config.faults(),
             #[cfg(feature = "sqlite")]
             Self::Sqlite(config) => config.faults(),
-            #[allow(unreachable_patterns, reason = "not every build has kinds without faults of their own")]
+            #[allow(
+                unreachable_patterns,
+                reason = "not every build has kinds without faults of their own"
+            )]
             _ => Vec::new(),
         }
     }
@@ -237,7 +240,10 @@ impl SinkConfig {
             Self::Csv(config) => config.faults(),
             #[cfg(feature = "sqlite")]
             Self::Sqlite(config) => config.faults(),
-            #[allow(unreachable_patterns, reason = "not every build has kinds without faults of their own")]
+            #[allow(
+                unreachable_patterns,
+                reason = "not every build has kinds without faults of their own"
+            )]
             _ => Vec::new(),
         };
         at(pointer, faults)

@@ -61,7 +61,9 @@ impl SqliteSourceConfig {
     /// What the schema can't say about it, as (key, message).
     pub(crate) fn faults(&self) -> Vec<(&'static str, String)> {
         match (&self.table, &self.query) {
-            (Some(_), Some(_)) => vec![("query", "give either `table` or `query`, not both".into())],
+            (Some(_), Some(_)) => {
+                vec![("query", "give either `table` or `query`, not both".into())]
+            }
             (None, None) => vec![("table", "give a `table` or a `query`".into())],
             _ => Vec::new(),
         }
@@ -82,7 +84,10 @@ impl SqliteSinkConfig {
         let mut faults = Vec::new();
         match (self.mode, self.key.is_empty()) {
             (SqliteMode::Upsert, true) => {
-                faults.push(("key", "`mode: upsert` needs the columns that identify a row".into()));
+                faults.push((
+                    "key",
+                    "`mode: upsert` needs the columns that identify a row".into(),
+                ));
             }
             (SqliteMode::Append | SqliteMode::Replace, false) => {
                 faults.push(("key", "only `mode: upsert` takes a key".into()));
@@ -92,7 +97,10 @@ impl SqliteSinkConfig {
         if self.table.to_ascii_lowercase().starts_with("_etl_")
             || self.table.to_ascii_lowercase().starts_with("sqlite_")
         {
-            faults.push(("table", "names that begin with `_etl_` or `sqlite_` are reserved".into()));
+            faults.push((
+                "table",
+                "names that begin with `_etl_` or `sqlite_` are reserved".into(),
+            ));
         }
         faults
     }

@@ -68,7 +68,10 @@ pub(super) async fn open(
 pub(super) async fn begin(connection: &mut SqliteConnection, flow: &Flow) -> Result<(), StepError> {
     loop {
         flow.check()?;
-        match sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await {
+        match sqlx::query("BEGIN IMMEDIATE")
+            .execute(&mut *connection)
+            .await
+        {
             Ok(_) => return Ok(()),
             Err(error) if is_busy(&error) => {}
             Err(error) => return Err(failed("locking the database", error)),
@@ -77,7 +80,10 @@ pub(super) async fn begin(connection: &mut SqliteConnection, flow: &Flow) -> Res
 }
 
 /// Commits, waiting for readers as long as the attempt may run.
-pub(super) async fn commit(connection: &mut SqliteConnection, flow: &Flow) -> Result<(), StepError> {
+pub(super) async fn commit(
+    connection: &mut SqliteConnection,
+    flow: &Flow,
+) -> Result<(), StepError> {
     loop {
         flow.check()?;
         match sqlx::query("COMMIT").execute(&mut *connection).await {
@@ -102,15 +108,24 @@ fn primary_code(error: &sqlx::Error) -> Option<u32> {
 /// A failed operation on a database.
 pub(super) fn failed(what: &str, error: sqlx::Error) -> StepError {
     let (class, hint) = match primary_code(&error) {
-        Some(5 | 6) => (ErrorClass::Transient, ": the database is locked by another program"),
+        Some(5 | 6) => (
+            ErrorClass::Transient,
+            ": the database is locked by another program",
+        ),
         Some(3) => (ErrorClass::Permanent, ": permission denied"),
         Some(8) => (ErrorClass::Permanent, ": the database is read-only"),
         Some(10) => (ErrorClass::Transient, ": a disk operation failed"),
         Some(11) => (ErrorClass::Permanent, ": the database file is damaged"),
         Some(13) => (ErrorClass::Transient, ": no space left"),
         Some(14) => (ErrorClass::Permanent, ": the file can't be opened"),
-        Some(19) => (ErrorClass::Permanent, ": a row breaks a constraint of the table"),
-        Some(20) => (ErrorClass::Permanent, ": a value does not have the column's type"),
+        Some(19) => (
+            ErrorClass::Permanent,
+            ": a row breaks a constraint of the table",
+        ),
+        Some(20) => (
+            ErrorClass::Permanent,
+            ": a value does not have the column's type",
+        ),
         Some(26) => (ErrorClass::Permanent, ": the file is no SQLite database"),
         Some(_) => (ErrorClass::Permanent, ""),
         None => match &error {

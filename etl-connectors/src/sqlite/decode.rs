@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryBuilder, BooleanArray, Float64Builder, Int64Builder, RecordBatch, RecordBatchOptions,
+    ArrayRef, BinaryBuilder, BooleanArray, Float64Builder, Int64Builder, RecordBatch,
+    RecordBatchOptions,
 };
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -138,7 +139,9 @@ impl Seen {
             "DATETIME" if nothing => ColumnType::Timestamp,
             "DATE" | "DATETIME" if only_text => match self.guess.column_type() {
                 ColumnType::Date if self.declared == "DATETIME" => ColumnType::Timestamp,
-                found @ (ColumnType::Date | ColumnType::Timestamp | ColumnType::TimestampTz) => found,
+                found @ (ColumnType::Date | ColumnType::Timestamp | ColumnType::TimestampTz) => {
+                    found
+                }
                 _ => ColumnType::String,
             },
             "INTEGER" | "INT4" | "INT8" if nothing => ColumnType::Int64,

@@ -1,8 +1,8 @@
 //! Batches to values that a statement binds.
 
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch, StringArray,
-    TimestampMicrosecondArray,
+    Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch,
+    StringArray, TimestampMicrosecondArray,
 };
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, TimeUnit};
@@ -30,7 +30,9 @@ pub(super) fn declared(field: &Field) -> &'static str {
 fn stored(data_type: &DataType) -> DataType {
     use DataType as T;
     match data_type {
-        T::Int8 | T::Int16 | T::Int32 | T::Int64 | T::UInt8 | T::UInt16 | T::UInt32 | T::UInt64 => T::Int64,
+        T::Int8 | T::Int16 | T::Int32 | T::Int64 | T::UInt8 | T::UInt16 | T::UInt32 | T::UInt64 => {
+            T::Int64
+        }
         T::Float16 | T::Float32 | T::Float64 => T::Float64,
         T::Boolean => T::Boolean,
         T::Date32 | T::Date64 => T::Date32,
@@ -61,7 +63,10 @@ pub(super) fn bindable(batch: &RecordBatch) -> Result<Vec<Bindable>, StepError> 
         .zip(batch.columns())
         .map(|(field, column)| {
             of(column).map_err(|error| {
-                fault::arrow(format!("writing column {:?} to SQLite", field.name()), error)
+                fault::arrow(
+                    format!("writing column {:?} to SQLite", field.name()),
+                    error,
+                )
             })
         })
         .collect()

@@ -23,7 +23,9 @@ pub(crate) struct SqliteSink {
 impl SqliteSink {
     pub(crate) fn new(config: SqliteSinkConfig) -> Result<Self, StepError> {
         match config.faults().first() {
-            Some((key, message)) => Err(StepError::permanent(format!("sqlite sink: `{key}`: {message}"))),
+            Some((key, message)) => Err(StepError::permanent(format!(
+                "sqlite sink: `{key}`: {message}"
+            ))),
             None => Ok(Self { config }),
         }
     }
@@ -132,11 +134,13 @@ impl Load {
                 continue;
             };
             if let Some(row) = (0..batch.num_rows()).find(|row| columns[index].is_null(*row)) {
-                return Err(StepError::permanent("a row has no value in a column of `key`").at(Place {
-                    column: Some(key.clone()),
-                    row: Some(self.rows + row as u64 + 1),
-                    ..Place::default()
-                }));
+                return Err(
+                    StepError::permanent("a row has no value in a column of `key`").at(Place {
+                        column: Some(key.clone()),
+                        row: Some(self.rows + row as u64 + 1),
+                        ..Place::default()
+                    }),
+                );
             }
         }
         Ok(())
@@ -146,7 +150,13 @@ impl Load {
 #[async_trait]
 impl Staged for Load {
     async fn publish(mut self: Box<Self>, flow: &Flow) -> Result<Loaded, StepError> {
-        remember(&mut self.connection, &self.config.table, self.rows, &flow.ctx).await?;
+        remember(
+            &mut self.connection,
+            &self.config.table,
+            self.rows,
+            &flow.ctx,
+        )
+        .await?;
         commit(&mut self.connection, flow).await?;
         // What is committed stays committed, whether or not the file closes well.
         if let Err(error) = self.connection.close().await {

@@ -53,7 +53,11 @@ impl Table {
         if existing.is_empty() {
             create(connection, config, schema).await?;
         } else {
-            let known = |name: &str| existing.iter().any(|column| column.eq_ignore_ascii_case(name));
+            let known = |name: &str| {
+                existing
+                    .iter()
+                    .any(|column| column.eq_ignore_ascii_case(name))
+            };
             let unknown = schema.fields().iter().find(|field| !known(field.name()));
             if let Some(field) = unknown {
                 return Err(StepError::permanent(format!(
@@ -121,10 +125,11 @@ async fn columns_of(
 
 fn same_columns(schema: &Schema, existing: &[String]) -> bool {
     schema.fields().len() == existing.len()
-        && schema
-            .fields()
-            .iter()
-            .all(|field| existing.iter().any(|name| name.eq_ignore_ascii_case(field.name())))
+        && schema.fields().iter().all(|field| {
+            existing
+                .iter()
+                .any(|name| name.eq_ignore_ascii_case(field.name()))
+        })
 }
 
 async fn create(
@@ -183,6 +188,10 @@ fn idents(names: &[String]) -> Result<String, StepError> {
 }
 
 fn names(schema: &Schema) -> String {
-    let names: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    let names: Vec<_> = schema
+        .fields()
+        .iter()
+        .map(|field| field.name().as_str())
+        .collect();
     names.join(", ")
 }

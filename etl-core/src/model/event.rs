@@ -127,6 +127,9 @@ pub enum EventKind {
         /// Why it failed or is retried.
         #[serde(skip_serializing_if = "Option::is_none")]
         error_message: Option<String>,
+        /// The causes behind `error_message`, a line each.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error_stack: Option<String>,
     },
     /// A step was replaced by so many executions of its own.
     Expanded {

@@ -203,6 +203,7 @@ impl Driver {
                     attempt: *attempt,
                     rows_processed: patch.rows_processed.unwrap_or(0),
                     error_message: patch.error.clone(),
+                    error_stack: patch.error_stack.clone(),
                 })),
                 Change::Expand { step, items } => notices.push(notice(EventKind::Expanded {
                     step: Arc::clone(&plan.step(*step).name),
@@ -232,6 +233,7 @@ impl Driver {
 
 /// A failed or repeated attempt belongs into the job's log, whoever ran it.
 fn failure_line(event: &Event) -> Option<LogLine> {
+    let mut metadata = serde_json::Map::new();
     let (step, item_index, attempt, level, message) = match &event.kind {
         EventKind::Step {
             step,
@@ -239,8 +241,14 @@ fn failure_line(event: &Event) -> Option<LogLine> {
             status,
             attempt,
             error_message: Some(message),
+            error_stack,
             ..
         } => {
+            metadata.extend(
+                error_stack
+                    .iter()
+                    .map(|causes| ("causes".to_owned(), causes.as_str().into())),
+            );
             let level = if *status == StepStatus::Retrying {
                 LogLevel::Warn
             } else {
@@ -275,6 +283,6 @@ fn failure_line(event: &Event) -> Option<LogLine> {
         timestamp: event.at,
         level,
         message,
-        metadata: serde_json::Map::new(),
+        metadata,
     })
 }

@@ -175,8 +175,13 @@ fn line(event: &Event, started: &BTreeMap<StepKey, Instant>) -> Option<String> {
             attempt,
             rows_processed,
             error_message,
+            error_stack,
         } => {
             let name = name(step, *key);
+            let causes = error_stack.iter().flat_map(|causes| causes.lines());
+            let causes: String = causes
+                .map(|cause| format!("\n  because: {cause}"))
+                .collect();
             let took = started
                 .get(key)
                 .map(|since| duration(since.elapsed().as_millis() as u64))
@@ -192,7 +197,7 @@ fn line(event: &Event, started: &BTreeMap<StepKey, Instant>) -> Option<String> {
                     )
                 }
                 (StepStatus::Success, _) => format!("{name}: success in {took}"),
-                (status, Some(error)) => format!("{name}: {status}, {error}"),
+                (status, Some(error)) => format!("{name}: {status}, {error}{causes}"),
                 (status, None) => format!("{name}: {status}"),
             })
         }

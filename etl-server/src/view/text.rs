@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
+use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use etl_core::model::{LogLine, StepRecord, StepStatus};
 use etl_core::sdk::Outcome;
 
@@ -15,7 +15,7 @@ const MOST_ROWS: usize = 60;
 pub(crate) fn table<const N: usize>(head: [&str; N]) -> Table {
     let mut table = Table::new();
     table
-        .load_style(UTF8_HORIZONTAL_ONLY)
+        .load_style(NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(head);
     table
@@ -121,6 +121,9 @@ pub(crate) fn summary(outcome: &Outcome) -> String {
     );
     if let Some(error) = &job.error_message {
         let _ = writeln!(text, "{error}");
+    }
+    for cause in job.error_stack.iter().flat_map(|causes| causes.lines()) {
+        let _ = writeln!(text, "  because: {cause}");
     }
     text
 }

@@ -10,14 +10,15 @@ use crate::model::{
     Artifact, AttemptKey, Change, DeadLetter, ErrorClass, MAX_JSON_BYTES, Report, SkipReason,
     StepError, StepEvent, StepKey, StepPatch, StepStatus, StepTask, Timestamp,
 };
+use crate::template::Template;
 
 impl JobMachine {
     /// A step whose dependencies let it run: its condition and its fan-out are decided now, its start when there is a slot.
     pub(super) fn admit(&mut self, step: u32, now: Timestamp) {
         let plan = self.plan.clone();
         let planned = plan.step(step);
-        let condition_per_item = planned.for_each.is_some()
-            && planned.when.as_ref().is_some_and(|when| when.uses_item());
+        let condition_per_item =
+            planned.for_each.is_some() && planned.when.as_ref().is_some_and(Template::uses_item);
         if let Some(when) = planned.when.as_ref().filter(|_| !condition_per_item) {
             match self.condition(when, step, None) {
                 Ok(true) => {}
@@ -34,7 +35,7 @@ impl JobMachine {
     /// Whether `when` holds.
     pub(super) fn condition(
         &self,
-        when: &crate::template::Template,
+        when: &Template,
         step: u32,
         item: Option<(&Value, u32)>,
     ) -> Result<bool, StepError> {

@@ -258,10 +258,6 @@ impl<Out, State> StepHandle<Out, State> {
 
 impl<Out, Args> StepHandle<Out, Needs<Args>> {
     /// Takes the outputs of these steps as its arguments, in order, and runs after them. The types must be equal.
-    #[allow(
-        clippy::needless_pass_by_value,
-        reason = "`&a` and `(&a, &b)` are both by value here"
-    )]
     pub fn after(self, inputs: impl Inputs<Args>) -> StepHandle<Out> {
         let names = inputs.names();
         let outputs: Vec<Value> = names

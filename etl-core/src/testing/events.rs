@@ -146,6 +146,7 @@ mod watch {
                 attempt: 2,
                 rows_processed: 10,
                 error_message: Some("again".into()),
+                error_stack: Some("because".into()),
             },
             EventKind::Expanded {
                 step: step(),

@@ -1,4 +1,5 @@
 //! The built program in a folder of its own.
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;

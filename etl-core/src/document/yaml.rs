@@ -130,7 +130,7 @@ impl<'a> Loader<'a> {
                 | Event::Nothing => {}
                 Event::StreamEnd => return Ok(value.unwrap_or(Value::Null)),
                 event if value.is_none() => {
-                    value = Some(self.value(event, span, &mut String::new(), 0)?.0)
+                    value = Some(self.value(event, span, &mut String::new(), 0)?.0);
                 }
                 _ => {
                     return Err(fault(

@@ -116,7 +116,7 @@ impl StepCheck<'_> {
                 faults.push(Fault::new("/when", message).hint("write it as \"{{ … }}\""));
             }
             Some(When::Template(text)) => {
-                self.template(&Value::from(text.as_str()), "/when", has_item, &mut faults)
+                self.template(&Value::from(text.as_str()), "/when", has_item, &mut faults);
             }
             Some(When::Literal(_)) | None => {}
         }
@@ -126,7 +126,7 @@ impl StepCheck<'_> {
                 faults.push(Fault::new("/for_each", message));
             }
             Some(ForEach::Items(items)) => {
-                self.template(&Value::from(items.clone()), "/for_each", false, &mut faults)
+                self.template(&Value::from(items.clone()), "/for_each", false, &mut faults);
             }
             Some(ForEach::Template(text)) if !text.contains("{{") => {
                 let message = format!("`for_each` is a text that is never a list: {text:?}");

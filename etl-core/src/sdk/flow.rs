@@ -221,7 +221,7 @@ impl<Out, State> StepHandle<Out, State> {
     /// How long one attempt may run; rounded up to whole seconds.
     pub fn timeout(self, timeout: Duration) -> Self {
         self.change(|step| {
-            step.timeout_seconds = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0)
+            step.timeout_seconds = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0);
         })
     }
 

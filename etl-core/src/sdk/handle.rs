@@ -62,7 +62,7 @@ impl JobHandle {
                 }
                 Ok(Some(Received::Event(_))) => {}
                 Ok(Some(Received::Missed(_))) | Err(_) => {
-                    self.ended = self.record().await?.status.is_terminal()
+                    self.ended = self.record().await?.status.is_terminal();
                 }
                 Ok(None) => self.watcher = None,
             }

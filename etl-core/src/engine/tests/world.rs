@@ -274,7 +274,7 @@ impl World {
                     self.slots = self
                         .slots
                         .checked_sub(slots)
-                        .expect("released more than it has")
+                        .expect("released more than it has");
                 }
                 Effect::Close(status) => self.closed = Some(status),
             }

@@ -12,7 +12,8 @@ use etl_core::memory::{MemoryEvents, MemoryQueue, MemoryStore};
 use etl_core::model::*;
 use etl_core::runtime::{Scope, Trigger};
 use etl_core::sdk::{Etl, EtlBuilder, RetryFrom};
-use etl_core::testing::TokioClock;
+use etl_core::testing::faults::Flaky;
+use etl_core::testing::{TokioClock, new_job};
 use serde_json::{Map, Value, json};
 
 /// Does what its configuration says, and keeps a record of who ran.
@@ -34,10 +35,22 @@ struct ProbeConfig {
     deaf: bool,
     #[serde(default)]
     lines: u32,
+    /// The length of one more line.
+    #[serde(default)]
+    long_line: usize,
     #[serde(default)]
     fails: Option<String>,
     #[serde(default)]
     value: Value,
+}
+
+/// Counts an attempt while it is there, also if its future is dropped.
+struct AtOnce(Arc<AtomicU32>);
+
+impl Drop for AtOnce {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Connector for Probe {
@@ -64,8 +77,12 @@ impl Connector for Probe {
             .push(format!("{}{item}", task.step_name));
         let at_once = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_at_once.fetch_max(at_once, Ordering::SeqCst);
+        let _at_once = AtOnce(self.at_once.clone());
         for line in 0..config.lines {
             ctx.info(format!("line {line}")).await;
+        }
+        if config.long_line > 0 {
+            ctx.info("é".repeat(config.long_line / 2)).await;
         }
         assert!(!config.panics, "as told");
         let sleep = tokio::time::sleep(Duration::from_secs(config.seconds));
@@ -74,13 +91,9 @@ impl Connector for Probe {
         } else {
             tokio::select! {
                 () = sleep => {}
-                () = ctx.cancelled().cancelled() => {
-                    self.at_once.fetch_sub(1, Ordering::SeqCst);
-                    return Err(StepError::transient("stopped"));
-                }
+                () = ctx.cancelled().cancelled() => return Err(StepError::transient("stopped")),
             }
         }
-        self.at_once.fetch_sub(1, Ordering::SeqCst);
         match config.fails {
             Some(message) => Err(StepError::permanent(message)),
             None => Ok(Report::rows(1).with_output(config.value)),
@@ -92,6 +105,31 @@ impl Probe {
     fn ran(&self) -> Vec<String> {
         self.ran.lock().unwrap().clone()
     }
+
+    /// How long it takes until so many attempts run at once.
+    async fn until_at_once(&self, attempts: u32) -> Duration {
+        let from = tokio::time::Instant::now();
+        while self.at_once.load(Ordering::SeqCst) != attempts {
+            assert!(
+                from.elapsed() < Duration::from_mins(2),
+                "{attempts} attempts"
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        from.elapsed()
+    }
+}
+
+fn long(seconds: u64) -> Pipeline {
+    pipeline("p", vec![step("long", &[], json!({ "seconds": seconds }))])
+}
+
+/// A store that can be away, over one in memory.
+fn a_store(clock: &Arc<TokioClock>) -> Arc<Flaky> {
+    Arc::new(Flaky::by_plan(
+        Arc::new(MemoryStore::new(clock.clone())),
+        [],
+    ))
 }
 
 fn step(name: &str, dependencies: &[&str], config: Value) -> Step {
@@ -508,4 +546,137 @@ async fn a_missing_credential_fails_the_step_and_a_given_one_never_shows() {
     // The connector takes none, and says so without quoting what it got.
     assert_eq!(outcome.status(), JobStatus::Failed);
     assert!(!format!("{outcome:?} {etl:?}").contains("hunter2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_drains_keeps_the_leases_of_what_it_still_runs() {
+    let (probe, clock) = (Probe::default(), Arc::new(TokioClock::default()));
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone()));
+    let draining = builder(&probe, &clock).store(store.clone()).build();
+    let handle = draining.start(&long(28), none()).await.unwrap();
+    probe.until_at_once(1).await;
+    let other = builder(&probe, &clock).store(store.clone()).build();
+    draining.shutdown().await;
+    let record = store.job(handle.id()).await.unwrap().unwrap();
+    assert_eq!(
+        (record.status, record.fence),
+        (JobStatus::Success, Fence(1))
+    );
+    assert_eq!(probe.ran(), ["long"]);
+    other.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_worker_can_not_finish_stops_with_it() {
+    for drops in [true, false] {
+        let (probe, clock) = (Probe::default(), Arc::new(TokioClock::default()));
+        let etl = builder(&probe, &clock).build();
+        let deaf = json!({ "seconds": 3000, "deaf": true });
+        let deaf = pipeline("p", vec![step("deaf", &[], deaf)]);
+        etl.start(&deaf, none()).await.unwrap();
+        probe.until_at_once(1).await;
+        if drops {
+            drop(etl);
+        } else {
+            etl.shutdown().await;
+        }
+        assert!(probe.until_at_once(0).await < Duration::from_secs(1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_stops_its_steps_before_their_lease_can_be_another_workers() {
+    for deaf in [false, true] {
+        for unheard in [0, 1, 2, 3, 4] {
+            let (probe, clock) = (Probe::default(), Arc::new(TokioClock::default()));
+            let store = a_store(&clock);
+            let etl = builder(&probe, &clock).store(store.clone()).build();
+            let steps = vec![
+                step("long", &[], json!({ "seconds": 3000, "deaf": deaf })),
+                step(
+                    "bad",
+                    &[],
+                    json!({ "seconds": 20 + unheard, "fails": "as told" }),
+                ),
+            ];
+            etl.start(&pipeline("p", steps), none()).await.unwrap();
+            probe.until_at_once(2).await;
+            probe.until_at_once(1).await;
+            store.go_away();
+            // The last heartbeat was sent before the store went away: its lease lasts 20 s and is trusted for 15.
+            let longest = Duration::from_secs(if deaf { 20 } else { 15 });
+            let took = probe.until_at_once(0).await;
+            assert!(took <= longest + Duration::from_millis(100), "{took:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_of_its_own_takes_its_job_up_again_after_the_store_was_away() {
+    let (probe, clock) = (Probe::default(), Arc::new(TokioClock::default()));
+    let store = a_store(&clock);
+    let etl = builder(&probe, &clock)
+        .store(store.clone())
+        .scope(Scope::Own)
+        .build();
+    let handle = etl.start(&long(60), none()).await.unwrap();
+    probe.until_at_once(1).await;
+    store.go_away();
+    probe.until_at_once(0).await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    store.come_back();
+    let outcome = handle.wait().await.unwrap();
+    assert!(outcome.is_success(), "{:?}", outcome.job);
+    assert_eq!((outcome.job.fence, outcome.steps[0].lost), (Fence(2), 1));
+    assert_eq!(probe.ran(), ["long", "long"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_worker_finds_a_job_that_no_hint_tells_of() {
+    let (probe, clock) = (Probe::default(), Arc::new(TokioClock::default()));
+    let etl = builder(&probe, &clock).build();
+    let hidden = pipeline("hidden", vec![step("hidden", &[], json!({}))]);
+    let hidden = etl.put(&hidden).await.unwrap();
+    let job = new_job(&hidden);
+    etl.store().submit(job.clone()).await.unwrap();
+    // Its hint was lost with the queue that had it.
+    etl.store().dispatched(&[job.id]).await.unwrap();
+    let busy = pipeline("busy", vec![step("busy", &[], json!({ "seconds": 1 }))]);
+    for _ in 0..12 {
+        assert!(etl.run(&busy, none()).await.unwrap().is_success());
+    }
+    let record = etl.store().job(job.id).await.unwrap().unwrap();
+    assert_eq!(record.status, JobStatus::Success);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_end_of_a_limited_pipelines_job_lets_the_next_one_start() {
+    let (probe, clock, etl) = setup();
+    let mut limited = pipeline("p", vec![step("s", &[], json!({ "seconds": 3 }))]);
+    limited.concurrency = Some(Concurrency {
+        limit: 1,
+        on_limit: OnLimit::Queue,
+    });
+    let from = clock.now();
+    let mut handles = Vec::new();
+    for _ in 0..5 {
+        handles.push(etl.start(&limited, none()).await.unwrap());
+    }
+    for handle in handles {
+        assert!(handle.wait().await.unwrap().is_success());
+    }
+    let took = clock.now().since(from);
+    assert!(took < Duration::from_secs(17), "{took:?}");
+    assert_eq!(probe.most_at_once.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endless_line_is_cut_and_says_so() {
+    let (_, _, etl) = setup();
+    let steps = vec![step("talks", &[], json!({ "long_line": 1_000_001 }))];
+    let outcome = etl.run(&pipeline("p", steps), none()).await.unwrap();
+    let lines = etl.store().lines(outcome.job.id, 0, 10).await.unwrap();
+    let message = &lines[0].message;
+    assert!(message.len() < 17_000, "{}", message.len());
+    assert!(message.ends_with("é … (1000000 bytes, cut)"));
 }

@@ -1,19 +1,21 @@
-//! Moves inputs to a job's machine and its effects to where they are carried out. It has no policy of its own.
+//! Moves inputs to a job's machine and its effects to where they are carried out. It has no policy of its own, and waits for
+//! nothing but the next input: whatever takes time happens in a task beside it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
+use super::announcer::{NoticeSender, notices_of};
 use super::committer::CommitSender;
-use super::launcher::{Launched, Launcher};
-use super::recorder::LogSender;
+use super::keeper::Hold;
+use super::launcher::Launcher;
 use super::settings::Backends;
 use crate::engine::{Effect, Input, JobMachine};
-use crate::model::{
-    AttemptKey, Change, Commit, Event, EventKind, JobStatus, LogLevel, LogLine, StepStatus,
-    Timestamp, Verdict,
-};
+use crate::model::{AttemptKey, Event, JobStatus, StepEvent, Timestamp, Verdict};
 
 /// What the drivers of a worker share.
 #[derive(Debug)]
@@ -21,9 +23,11 @@ pub(crate) struct Shared {
     pub(crate) backends: Backends,
     pub(crate) commits: CommitSender,
     pub(crate) launcher: Arc<Launcher>,
-    pub(crate) logs: LogSender,
+    pub(crate) notices: NoticeSender,
     /// Steps that may run at once, over all jobs of the worker.
     pub(crate) slots: Arc<Semaphore>,
+    /// How long attempts may go on when the lease that they run under is lost: until it may be somebody else's.
+    pub(crate) margin: Duration,
 }
 
 /// Drives one job under one lease.
@@ -31,14 +35,18 @@ pub(crate) struct Shared {
 pub(crate) struct Driver {
     shared: Arc<Shared>,
     machine: JobMachine,
+    hold: Hold,
     namespace: Arc<str>,
     inputs: mpsc::UnboundedReceiver<Input>,
     /// For those who answer.
     answers: mpsc::UnboundedSender<Input>,
     permits: Vec<OwnedSemaphorePermit>,
-    launched: HashMap<AttemptKey, Launched>,
+    /// The tasks of the attempts under way. They end with the driver, however it ends.
+    attempts: JoinSet<()>,
+    /// What tells an attempt to stop.
+    stops: HashMap<AttemptKey, CancellationToken>,
     wake_at: Option<Timestamp>,
-    /// The notices of the commit under way, and the lines for the job's log.
+    /// The notices of the commit under way.
     notices: Vec<Event>,
 }
 
@@ -46,6 +54,7 @@ impl Driver {
     pub(crate) fn new(
         shared: Arc<Shared>,
         machine: JobMachine,
+        hold: Hold,
         namespace: Arc<str>,
         answers: mpsc::UnboundedSender<Input>,
         inputs: mpsc::UnboundedReceiver<Input>,
@@ -53,11 +62,13 @@ impl Driver {
         Self {
             shared,
             machine,
+            hold,
             namespace,
             inputs,
             answers,
             permits: Vec::new(),
-            launched: HashMap::new(),
+            attempts: JoinSet::new(),
+            stops: HashMap::new(),
             wake_at: None,
             notices: Vec::new(),
         }
@@ -67,16 +78,31 @@ impl Driver {
     pub(crate) async fn run(mut self) -> JobStatus {
         let mut input = Input::Opened;
         loop {
-            self.before(&input).await;
+            self.before(&input);
             let now = self.shared.backends.clock.now();
             for effect in self.machine.handle(input, now) {
                 if let Effect::Close(status) = effect {
-                    return status;
+                    return self.close(status).await;
                 }
                 self.carry_out(effect);
             }
             input = self.next_input().await;
         }
+    }
+
+    /// Lets attempts that were told to stop, because the lease is lost, do so while that is safe; then they are dropped.
+    async fn close(mut self, status: JobStatus) -> JobStatus {
+        let job_id = self.hold.lease().job;
+        drop(self.hold);
+        let attempts = &mut self.attempts;
+        let stop = async { while attempts.join_next().await.is_some() {} };
+        if tokio::time::timeout(self.shared.margin, stop)
+            .await
+            .is_err()
+        {
+            tracing::warn!(%job_id, "attempts did not stop in time and were abandoned");
+        }
+        status
     }
 
     async fn next_input(&mut self) -> Input {
@@ -116,19 +142,21 @@ impl Driver {
         }
     }
 
-    async fn before(&mut self, input: &Input) {
+    fn before(&mut self, input: &Input) {
         match input {
             Input::Committed { verdict, .. } => {
                 let notices = std::mem::take(&mut self.notices);
                 if matches!(verdict, Verdict::Applied | Verdict::AlreadyApplied) {
-                    self.announce(notices).await;
+                    self.shared.notices.tell(notices);
                 }
             }
             Input::Step {
                 key,
-                event: crate::model::StepEvent::Result(_),
+                event: StepEvent::Result(_),
             } => {
-                self.launched.remove(key);
+                self.stops.remove(key);
+                // The tasks of attempts that have given their result; so many as end stay few.
+                while self.attempts.try_join_next().is_some() {}
             }
             _ => {}
         }
@@ -137,32 +165,32 @@ impl Driver {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Commit(commit) => {
-                self.notices = self.notices_of(&commit);
+                self.notices = notices_of(self.machine.plan(), &commit);
                 self.shared.commits.send(commit, self.answers.clone());
             }
             Effect::Start(task) => {
                 let key = task.key;
-                let launched = self.shared.launcher.launch(
+                let stop = self.shared.launcher.launch(
                     *task,
                     Arc::clone(&self.namespace),
                     self.answers.clone(),
+                    &mut self.attempts,
                 );
-                self.launched.insert(key, launched);
+                self.stops.insert(key, stop);
             }
             Effect::Adopt(key) => {
                 let step = self.machine.plan().step(key.step.step);
                 let (name, executor) = (Arc::clone(&step.name), step.executor);
-                if let Some(launched) =
+                let answers = self.answers.clone();
+                let stop =
                     self.shared
                         .launcher
-                        .adopt(key, name, executor, self.answers.clone())
-                {
-                    self.launched.insert(key, launched);
-                }
+                        .adopt(key, name, executor, answers, &mut self.attempts);
+                self.stops.extend(stop.map(|stop| (key, stop)));
             }
             Effect::Stop(key) => {
-                if let Some(launched) = self.launched.get(&key) {
-                    launched.stop();
+                if let Some(stop) = self.stops.get(&key) {
+                    stop.cancel();
                 }
             }
             Effect::Wake(at) => self.wake_at = Some(at),
@@ -173,116 +201,4 @@ impl Driver {
             Effect::Close(_) => {}
         }
     }
-
-    /// What watchers are told once the commit is true.
-    fn notices_of(&self, commit: &Commit) -> Vec<Event> {
-        let plan = self.machine.plan();
-        let notice = |kind| Event {
-            job_id: commit.lease.job,
-            at: commit.at,
-            kind,
-        };
-        let mut notices = Vec::new();
-        for change in &commit.changes {
-            match change {
-                Change::Job { to, error, .. } => {
-                    notices.push(notice(EventKind::Job {
-                        status: *to,
-                        error_message: error.clone(),
-                    }));
-                }
-                Change::Step {
-                    key,
-                    attempt,
-                    to,
-                    patch,
-                } => notices.push(notice(EventKind::Step {
-                    step: Arc::clone(&plan.step(key.step).name),
-                    key: *key,
-                    status: *to,
-                    attempt: *attempt,
-                    rows_processed: patch.rows_processed.unwrap_or(0),
-                    error_message: patch.error.clone(),
-                    error_stack: patch.error_stack.clone(),
-                })),
-                Change::Expand { step, items } => notices.push(notice(EventKind::Expanded {
-                    step: Arc::clone(&plan.step(*step).name),
-                    key: crate::model::StepKey::step(*step),
-                    items: items.len() as u32,
-                })),
-                Change::Checkpoint { .. } | Change::Bury(_) | Change::Hook(_) => {}
-            }
-        }
-        notices
-    }
-
-    async fn announce(&self, notices: Vec<Event>) {
-        let mut logged = false;
-        for line in notices.iter().filter_map(failure_line) {
-            logged = true;
-            self.shared.logs.record(line).await;
-        }
-        if logged {
-            self.shared.logs.flush().await;
-        }
-        if let Err(error) = self.shared.backends.events.publish(notices).await {
-            tracing::debug!(%error, "events not published");
-        }
-    }
-}
-
-/// A failed or repeated attempt belongs into the job's log, whoever ran it.
-fn failure_line(event: &Event) -> Option<LogLine> {
-    let mut metadata = serde_json::Map::new();
-    let (step, item_index, attempt, level, message) = match &event.kind {
-        EventKind::Step {
-            step,
-            key,
-            status,
-            attempt,
-            error_message: Some(message),
-            error_stack,
-            ..
-        } => {
-            metadata.extend(
-                error_stack
-                    .iter()
-                    .map(|causes| ("causes".to_owned(), causes.as_str().into())),
-            );
-            let level = if *status == StepStatus::Retrying {
-                LogLevel::Warn
-            } else {
-                LogLevel::Error
-            };
-            let message = match status {
-                StepStatus::Retrying => {
-                    format!("attempt {attempt} failed and will be repeated: {message}")
-                }
-                _ => message.clone(),
-            };
-            (Some(Arc::clone(step)), key.item, *attempt, level, message)
-        }
-        EventKind::Job {
-            status,
-            error_message: Some(message),
-        } if *status != JobStatus::Success => (
-            None,
-            None,
-            0,
-            LogLevel::Error,
-            format!("job {status}: {message}"),
-        ),
-        _ => return None,
-    };
-    Some(LogLine {
-        job_id: event.job_id,
-        seq: 0,
-        step,
-        item_index,
-        attempt,
-        timestamp: event.at,
-        level,
-        message,
-        metadata,
-    })
 }

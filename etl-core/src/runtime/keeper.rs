@@ -21,26 +21,59 @@ struct HeldJob {
     inputs: mpsc::UnboundedSender<Input>,
     trusted_until: Instant,
     asked_to_cancel: bool,
+    told_lost: bool,
+}
+
+/// A job's place among those that are held. Dropping it gives the place up, so that the lease of a job whose driver is
+/// gone, however it went, is not renewed any more.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    held: Held,
+    lease: LeaseRef,
+}
+
+impl Hold {
+    pub(crate) fn lease(&self) -> LeaseRef {
+        self.lease
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut held = self.held.lock();
+        // The place may be a later lease's by now.
+        if held
+            .get(&self.lease.job)
+            .is_some_and(|job| job.lease == self.lease)
+        {
+            held.remove(&self.lease.job);
+        }
+    }
 }
 
 impl Held {
-    pub(crate) fn insert(
+    pub(crate) fn hold(
         &self,
         lease: LeaseRef,
         inputs: mpsc::UnboundedSender<Input>,
         trusted_until: Instant,
-    ) {
+    ) -> Hold {
         let job = HeldJob {
             lease,
             inputs,
             trusted_until,
             asked_to_cancel: false,
+            told_lost: false,
         };
         self.lock().insert(lease.job, job);
+        Hold {
+            held: self.clone(),
+            lease,
+        }
     }
 
-    pub(crate) fn remove(&self, job: JobId) {
-        self.lock().remove(&job);
+    pub(crate) fn holds(&self, job: JobId) -> bool {
+        self.lock().contains_key(&job)
     }
 
     /// Tells the driver of a job at once what the next heartbeat would.
@@ -58,7 +91,10 @@ impl Held {
     }
 }
 
-/// Renews leases, all in one statement.
+/// How long a look at the trust in leases may be away from the next.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Renews leases, all in one statement, and ends those that can't be trusted any more.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     store: Arc<dyn JobStore>,
@@ -109,7 +145,22 @@ impl Keeper {
             Ok(Err(error)) => tracing::warn!(%error, jobs = leases.len(), "leases not renewed"),
             Err(_) => tracing::warn!(jobs = leases.len(), "leases not renewed in time"),
         }
-        self.give_up_untrusted();
+    }
+
+    /// Ends the jobs whose leases are not trusted any more, and answers when to look again. It asks nobody and waits for
+    /// nothing: a heartbeat that hangs must not hold it up.
+    pub(crate) fn give_up_untrusted(&self) -> Instant {
+        let now = Instant::now();
+        let mut next = now + LOOK;
+        for job in self.held.lock().values_mut() {
+            if job.trusted_until > now {
+                next = next.min(job.trusted_until);
+            } else if !std::mem::replace(&mut job.told_lost, true) {
+                tracing::warn!(job_id = %job.lease.job, "lease not trusted any more, the job's steps are stopped");
+                let _ = job.inputs.send(Input::LeaseLost);
+            }
+        }
+        next
     }
 
     fn tell(&self, leases: &[LeaseRef], states: &[LeaseState], trusted_until: Instant) {
@@ -129,22 +180,36 @@ impl Keeper {
                     }
                 }
                 LeaseState::Lost => {
-                    let _ = job.inputs.send(Input::LeaseLost);
+                    if !std::mem::replace(&mut job.told_lost, true) {
+                        let _ = job.inputs.send(Input::LeaseLost);
+                    }
                 }
             }
         }
     }
+}
 
-    fn give_up_untrusted(&self) {
-        let now = Instant::now();
-        for held in self
-            .held
-            .lock()
-            .values()
-            .filter(|held| held.trusted_until <= now)
-        {
-            tracing::warn!(job_id = %held.lease.job, "lease not trusted any more, the job's steps are stopped");
-            let _ = held.inputs.send(Input::LeaseLost);
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Fence;
+
+    #[tokio::test]
+    async fn a_hold_gives_up_its_own_lease_and_no_later_one() {
+        let held = Held::default();
+        let (inputs, _heard) = mpsc::unbounded_channel();
+        let job = JobId(uuid::Uuid::nil());
+        let hold = |fence| {
+            let lease = LeaseRef {
+                job,
+                fence: Fence(fence),
+            };
+            held.hold(lease, inputs.clone(), Instant::now())
+        };
+        let (first, second) = (hold(1), hold(2));
+        drop(first);
+        assert!(held.holds(job));
+        drop(second);
+        assert!(!held.holds(job));
     }
 }

@@ -1,11 +1,15 @@
 //! The one place that calls executors: it opens the credential, starts an attempt, and passes on what it says. Whatever
-//! happens, exactly one result comes of it.
+//! happens to the attempt, exactly one result comes of it, unless its driver is gone before.
 
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +26,9 @@ use crate::model::{
 /// The shortest time between two progress notices of one attempt.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
+/// The longest message of a log line, and as much again of details as JSON. 16 KiB, as of Docker's log lines.
+const LINE_BYTES: usize = 16 * 1024;
+
 /// Starts attempts and listens to them.
 #[derive(Debug)]
 pub(crate) struct Launcher {
@@ -29,19 +36,6 @@ pub(crate) struct Launcher {
     in_process: InProcess,
     logs: LogSender,
     grace: Duration,
-}
-
-/// An attempt under way, for the driver.
-#[derive(Debug)]
-pub(crate) struct Launched {
-    stop: CancellationToken,
-}
-
-impl Launched {
-    /// Asks it to stop.
-    pub(crate) fn stop(&self) {
-        self.stop.cancel();
-    }
 }
 
 impl Launcher {
@@ -55,33 +49,23 @@ impl Launcher {
         }
     }
 
-    /// Starts an attempt. Its events that decide something come to `inputs`; log lines and progress go their own ways.
+    /// Starts an attempt, in a task of `attempts`. Its events that decide something come to `inputs`; log lines and progress
+    /// go their own ways. Cancelling what it answers asks the attempt to stop.
     pub(crate) fn launch(
         self: &Arc<Self>,
         task: StepTask,
         namespace: Arc<str>,
         inputs: mpsc::UnboundedSender<Input>,
-    ) -> Launched {
+        attempts: &mut JoinSet<()>,
+    ) -> CancellationToken {
         let stop = CancellationToken::new();
-        let launcher = Arc::clone(self);
-        let stopped = stop.clone();
-        // Joined by its result: the driver does not end before every attempt has given one, or has been stopped.
-        tokio::spawn(async move {
-            let key = task.key;
-            let mut voice = Voice::new(key, Arc::clone(&task.step_name), inputs);
-            let result = match launcher.start(task, &namespace).await {
-                Ok(run) => launcher.listen(run, &stopped, &mut voice).await,
-                Err(error) => Err(error),
-            };
-            if voice.has_logged {
-                launcher.logs.flush().await;
-            }
-            voice.tell(Input::Step {
-                key,
-                event: StepEvent::Result(result),
-            });
+        let (launcher, stopped) = (Arc::clone(self), stop.clone());
+        attempts.spawn(async move {
+            let voice = Voice::new(task.key, Arc::clone(&task.step_name), inputs);
+            let run = launcher.start(task, &namespace);
+            launcher.attend(run, &stopped, voice).await;
         });
-        Launched { stop }
+        stop
     }
 
     /// Looks for an attempt of an earlier owner. In this process there is none: it ended with its owner.
@@ -91,14 +75,15 @@ impl Launcher {
         step: Arc<str>,
         executor: ExecutorKind,
         inputs: mpsc::UnboundedSender<Input>,
-    ) -> Option<Launched> {
+        attempts: &mut JoinSet<()>,
+    ) -> Option<CancellationToken> {
         if executor == ExecutorKind::InProcess {
             let _ = inputs.send(Input::Adopted { key, found: false });
             return None;
         }
         let stop = CancellationToken::new();
         let (launcher, stopped) = (Arc::clone(self), stop.clone());
-        tokio::spawn(async move {
+        attempts.spawn(async move {
             let run = match launcher.executor(executor) {
                 Ok(executor) => executor.adopt(&key).await.unwrap_or_else(|error| {
                     tracing::warn!(%error, job_id = %key.job, "attempt not looked for, it counts as lost");
@@ -111,15 +96,35 @@ impl Launcher {
                 found: run.is_some(),
             });
             if let Some(run) = run {
-                let mut voice = Voice::new(key, step, inputs);
-                let result = launcher.listen(run, &stopped, &mut voice).await;
-                voice.tell(Input::Step {
-                    key,
-                    event: StepEvent::Result(result),
-                });
+                let voice = Voice::new(key, step, inputs);
+                launcher
+                    .attend(std::future::ready(Ok(run)), &stopped, voice)
+                    .await;
             }
         });
-        Some(Launched { stop })
+        Some(stop)
+    }
+
+    /// Listens to an attempt to its end, and tells its one result when all that it logged is in the journal.
+    async fn attend(
+        &self,
+        start: impl Future<Output = Result<Box<dyn Run>, StepError>>,
+        stop: &CancellationToken,
+        mut voice: Voice,
+    ) {
+        let attempt = async { self.listen(start.await?, stop, &mut voice).await };
+        // Without a result the job would wait for ever: a bug of an executor is a failure of the attempt.
+        let result = AssertUnwindSafe(attempt)
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| Err(StepError::permanent("the executor panicked")));
+        if voice.has_logged {
+            self.logs.flush().await;
+        }
+        voice.tell(Input::Step {
+            key: voice.key,
+            event: StepEvent::Result(result),
+        });
     }
 
     fn executor(&self, kind: ExecutorKind) -> Result<&dyn Executor, StepError> {
@@ -182,6 +187,23 @@ impl Launcher {
             }
         }
     }
+}
+
+/// A line as it is kept: whoever logs a whole file in one line must not take the memory of all who wait for the store.
+fn bounded(mut message: String, metadata: Map<String, Value>) -> (String, Map<String, Value>) {
+    let bytes = message.len();
+    if bytes > LINE_BYTES {
+        message.truncate(message.floor_char_boundary(LINE_BYTES));
+        message.push_str(&format!(" … ({bytes} bytes, cut)"));
+    }
+    let details = serde_json::to_string(&metadata).map_or(0, |text| text.len());
+    if details > LINE_BYTES {
+        return (
+            message,
+            Map::from_iter([("cut_bytes".into(), details.into())]),
+        );
+    }
+    (message, metadata)
 }
 
 fn unopened(error: CredentialError) -> StepError {
@@ -249,6 +271,7 @@ impl Voice {
         launcher: &Launcher,
     ) {
         self.has_logged = true;
+        let (message, metadata) = bounded(message, metadata);
         let line = LogLine {
             job_id: self.key.job,
             seq: 0,

@@ -1,8 +1,9 @@
 //! The doing: the only layer that spawns, sleeps or retries I/O. File order is the life of a job: `intake`, `dispatcher`,
-//! `worker`, `driver`, `launcher`, `committer`, `keeper`, `reaper`.
+//! `worker`, `driver`, `launcher`, `committer`, `announcer`, `keeper`, `reaper`.
 //!
 //! Services are small and have a `tick()`; `service` is the one place that runs them in a loop.
 
+mod announcer;
 mod clock;
 mod committer;
 mod dispatcher;
@@ -23,4 +24,4 @@ pub use intake::{Intake, IntakeError, Trigger};
 pub use reaper::Reaper;
 pub use service::Runtime;
 pub use settings::{Backends, Scope, Settings};
-pub use worker::Worker;
+pub use worker::{Ended, Worker};

@@ -31,7 +31,7 @@ impl LogSender {
         let _ = self.0.send(Request::Line(line)).await;
     }
 
-    /// Waits until every line that was added before is in the journal.
+    /// Waits until every line that was added before is in the journal and was told to watchers.
     pub(crate) async fn flush(&self) {
         let (done, wait) = oneshot::channel();
         if self.0.send(Request::Flush(done)).await.is_ok() {
@@ -73,9 +73,6 @@ impl Recorder {
                 }
             }
             self.append(&lines).await;
-            for done in flushed {
-                let _ = done.send(());
-            }
             let events = lines
                 .into_iter()
                 .map(|line| Event {
@@ -86,6 +83,10 @@ impl Recorder {
                 .collect();
             if let Err(error) = self.events.publish(events).await {
                 tracing::debug!(%error, "log lines not published");
+            }
+            // Only now, so that watchers, too, have a step's lines before its end.
+            for done in flushed {
+                let _ = done.send(());
             }
         }
     }

@@ -1,13 +1,16 @@
 //! Runs the services: the one place that puts them into loops, and the one that ends them.
 
-use std::sync::{Arc, PoisonError};
+use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use backon::BackoffBuilder;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::announcer::Announcer;
 use super::committer::{Committer, LONGEST_WAIT, store_waits};
 use super::dispatcher::Dispatcher;
 use super::driver::Shared;
@@ -17,22 +20,26 @@ use super::launcher::Launcher;
 use super::reaper::Reaper;
 use super::recorder::Recorder;
 use super::settings::{Backends, OwnJobs, Scope, Settings};
-use super::worker::Worker;
-use crate::contract::QueueErrorKind;
+use super::worker::{Ended, Worker};
 use crate::contract::store::{JobStore, Result, StoredPipeline, Submitted};
+use crate::contract::{Delivery, Queue, QueueError, QueueErrorKind};
 use crate::model::{JobId, JobStatus};
 
 /// The services of one process over its backends: what an embedded run and a deployed worker both are.
 #[derive(Debug)]
 pub struct Runtime {
     backends: Backends,
+    scope: Scope,
     intake: Intake,
     own: OwnJobs,
     held: Held,
     nudge: Arc<Notify>,
+    /// No more work is taken.
     stop: CancellationToken,
+    /// No job is under way any more, so none needs its lease.
+    idle: CancellationToken,
     worker: JoinHandle<()>,
-    others: Vec<JoinHandle<()>>,
+    services: Vec<JoinHandle<()>>,
 }
 
 impl Runtime {
@@ -44,69 +51,68 @@ impl Runtime {
         let store: Arc<dyn JobStore> = backends.store.clone();
         let (committer, commits) = Committer::new(Arc::clone(&store));
         let (recorder, logs) = Recorder::new(backends.store.clone(), Arc::clone(&backends.events));
-        let launcher = Arc::new(Launcher::new(
-            backends.clone(),
-            logs.clone(),
-            settings.grace,
-        ));
-        let slots = Arc::new(Semaphore::new(settings.max_steps.max(1)));
+        let (announcer, notices) = Announcer::new(logs.clone(), Arc::clone(&backends.events));
+        let launcher = Launcher::new(backends.clone(), logs, settings.grace);
         let shared = Arc::new(Shared {
             backends: backends.clone(),
             commits,
-            launcher,
-            logs,
-            slots,
+            launcher: Arc::new(launcher),
+            notices,
+            slots: Arc::new(Semaphore::new(settings.max_steps.max(1))),
+            margin: settings.heartbeat,
         });
-        let (own, held, nudge, stop) = (
+        let (own, held, nudge) = (
             OwnJobs::default(),
             Held::default(),
-            Arc::default(),
-            CancellationToken::new(),
+            Arc::<Notify>::default(),
         );
-        let worker = Worker::new(shared, settings.clone(), held.clone(), Arc::clone(&own));
+        let (stop, idle) = (CancellationToken::new(), CancellationToken::new());
+        let worker = Worker::new(shared, settings.clone(), held.clone(), own.clone());
         let dispatcher = Dispatcher::new(Arc::clone(&store), Arc::clone(&backends.queue));
-        let keeper = worker.keeper();
+        let reaper = Reaper::new(store, settings.lease);
+        let keeper = Arc::new(worker.keeper());
+        let (beating, looking) = (Arc::clone(&keeper), keeper);
 
-        let mut others = vec![tokio::spawn(committer.run()), tokio::spawn(recorder.run())];
-        others.push(tokio::spawn(every(
-            settings.heartbeat,
-            stop.clone(),
-            async move || keeper.tick().await,
-        )));
-        others.push(tokio::spawn(dispatch(
-            dispatcher,
-            Arc::clone(&nudge),
-            settings.poll,
-            stop.clone(),
-        )));
-        if settings.scope == Scope::All {
-            let reaper = Reaper::new(store);
-            others.push(tokio::spawn(every(
-                settings.reap,
+        let services = vec![
+            tokio::spawn(committer.run()),
+            tokio::spawn(recorder.run()),
+            tokio::spawn(announcer.run()),
+            tokio::spawn(until(
+                idle.clone(),
+                every(settings.heartbeat, async move || beating.tick().await),
+            )),
+            tokio::spawn(until(idle.clone(), async move {
+                loop {
+                    sleep_until(looking.give_up_untrusted()).await;
+                }
+            })),
+            tokio::spawn(until(
                 stop.clone(),
-                async move || {
-                    if let Err(error) = reaper.tick().await {
-                        tracing::warn!(%error, "leases not swept");
-                    }
-                },
-            )));
-        }
-        let work = work(
-            worker,
-            backends.clone(),
-            settings,
-            Arc::clone(&own),
-            stop.clone(),
-        );
-        let intake = Intake::new(backends.store.clone());
+                dispatch(dispatcher, Arc::clone(&nudge), settings.poll),
+            )),
+            tokio::spawn(until(
+                stop.clone(),
+                reap(
+                    reaper,
+                    settings.clone(),
+                    own.clone(),
+                    held.clone(),
+                    Arc::clone(&nudge),
+                ),
+            )),
+        ];
+        let scope = settings.scope.clone();
+        let work = work(worker, Arc::clone(&backends.queue), settings, stop.clone());
         Self {
-            intake,
+            scope,
+            intake: Intake::new(backends.store.clone()),
             own,
             held,
             nudge,
             stop,
+            idle,
             worker: tokio::spawn(work),
-            others,
+            services,
             backends,
         }
     }
@@ -133,10 +139,9 @@ impl Runtime {
 
     /// Counts a job that is in the store already as handed to this runtime.
     pub fn adopt(&self, job: JobId) {
-        self.own
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(job);
+        if self.scope == Scope::Own {
+            self.own.add(job);
+        }
         self.nudge.notify_one();
     }
 
@@ -150,8 +155,8 @@ impl Runtime {
         Ok(status)
     }
 
-    /// Takes no more jobs, lets those under way end for at most `patience`, and ends the services. What is still under way
-    /// then is taken up by another worker, or by the next start.
+    /// Takes no more jobs, lets those under way end for at most `patience` under their leases, and ends the services. What is
+    /// still under way then is stopped where it is, and is taken up by another worker or by the next start.
     pub async fn shutdown(mut self, patience: Duration) {
         self.stop.cancel();
         if tokio::time::timeout(patience, &mut self.worker)
@@ -159,13 +164,17 @@ impl Runtime {
             .is_err()
         {
             self.worker.abort();
+            // Its drivers and their attempts are gone when it is.
+            let _ = (&mut self.worker).await;
         }
-        // The worker held the last senders of commits and log lines: both services end when these are written.
-        for service in std::mem::take(&mut self.others) {
-            if tokio::time::timeout(LONGEST_WAIT * 2, service)
+        self.idle.cancel();
+        // The drivers held the last senders of commits, notices and log lines: these services end when all is written.
+        for service in &mut self.services {
+            if tokio::time::timeout(LONGEST_WAIT * 2, &mut *service)
                 .await
                 .is_err()
             {
+                service.abort();
                 tracing::warn!("a service did not end in time");
             }
         }
@@ -174,33 +183,32 @@ impl Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        self.stop.cancel();
         self.worker.abort();
-        for service in &self.others {
+        for service in &self.services {
             service.abort();
         }
     }
 }
 
-/// Ticks until told to stop.
-async fn every(period: Duration, stop: CancellationToken, mut tick: impl AsyncFnMut()) {
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(period) => tick().await,
-        }
+/// Runs a service until a token is cancelled; what it was waiting for is dropped then.
+async fn until(end: CancellationToken, service: impl Future<Output = ()>) {
+    tokio::select! {
+        () = end.cancelled() => {}
+        () = service => {}
     }
 }
 
-async fn dispatch(
-    dispatcher: Dispatcher,
-    nudge: Arc<Notify>,
-    poll: Duration,
-    stop: CancellationToken,
-) {
+/// Ticks for ever, at once for the first time.
+async fn every(period: Duration, mut tick: impl AsyncFnMut()) {
+    loop {
+        tick().await;
+        tokio::time::sleep(period).await;
+    }
+}
+
+async fn dispatch(dispatcher: Dispatcher, nudge: Arc<Notify>, poll: Duration) {
     loop {
         let older_than = tokio::select! {
-            () = stop.cancelled() => return,
             () = nudge.notified() => Duration::ZERO,
             () = tokio::time::sleep(poll) => poll,
         };
@@ -217,48 +225,103 @@ async fn dispatch(
     }
 }
 
-async fn work(
-    mut worker: Worker,
-    backends: Backends,
+/// Takes jobs from owners that are gone, and has them dispatched at once: they have waited long enough.
+async fn reap(
+    mut reaper: Reaper,
     settings: Settings,
     own: OwnJobs,
+    held: Held,
+    nudge: Arc<Notify>,
+) {
+    every(settings.reap, async move || {
+        let sweeps = match settings.scope {
+            Scope::All => vec![None],
+            // Its own job, when its lease was lost: nobody else would take it up.
+            Scope::Own => {
+                let lost = own.all().into_iter().filter(|job| !held.holds(*job));
+                lost.map(Some).collect()
+            }
+        };
+        for sweep in sweeps {
+            match reaper.tick(sweep).await {
+                Ok(reaped) if reaped.is_empty() => {}
+                Ok(_) => nudge.notify_one(),
+                Err(error) => tracing::warn!(%error, "leases not swept"),
+            }
+        }
+    })
+    .await;
+}
+
+/// What a worker does next.
+enum Next {
+    Hints(Result<Vec<Box<dyn Delivery>>, QueueError>),
+    Poll,
+    Ended(Option<Ended>),
+    Stop,
+}
+
+async fn work(
+    mut worker: Worker,
+    queue: Arc<dyn Queue>,
+    settings: Settings,
     stop: CancellationToken,
 ) {
-    let mut idle = settings.poll;
+    let (longest, mut pause) = (settings.poll * 5, settings.poll);
     let mut waits = store_waits().build();
+    // Times, and not delays from the last event: a busy worker looks into the store as often as an idle one.
+    let (mut poll_at, mut listen_at) = (Instant::now(), Instant::now());
     let mut queue_is_open = true;
     loop {
         let free = worker.free();
-        let taken = tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            Some((job, _)) = worker.ended(), if !worker.is_idle() => {
-                own.lock().unwrap_or_else(PoisonError::into_inner).remove(&job);
-                if !worker.take_refused() {
-                    continue;
-                }
-                worker.tick(Vec::new()).await
-            }
-            hints = backends.queue.next(free), if free > 0 && queue_is_open => match hints {
-                Ok(hints) => worker.tick(hints).await,
-                Err(error) => {
-                    queue_is_open = error.kind != QueueErrorKind::Closed;
-                    tracing::warn!(%error, "no hints, the store is asked instead");
-                    tokio::time::sleep(settings.poll).await;
-                    worker.tick(Vec::new()).await
-                }
-            },
-            () = tokio::time::sleep(idle), if free > 0 => worker.tick(Vec::new()).await,
+        let listen = async {
+            sleep_until(listen_at).await;
+            queue.next(free).await
         };
+        let next = tokio::select! {
+            biased;
+            () = stop.cancelled() => Next::Stop,
+            ended = worker.ended(), if !worker.is_idle() => Next::Ended(ended),
+            () = sleep_until(poll_at), if free > 0 => Next::Poll,
+            hints = listen, if free > 0 && queue_is_open => Next::Hints(hints),
+        };
+        let (polled, taken) = match next {
+            Next::Stop => break,
+            Next::Ended(ended) => {
+                if ended.is_some_and(|ended| ended.made_room) {
+                    poll_at = Instant::now();
+                }
+                continue;
+            }
+            Next::Hints(Ok(hints)) => (false, worker.tick(hints).await),
+            Next::Hints(Err(error)) => {
+                tracing::warn!(%error, "no hints, the store is asked instead");
+                queue_is_open = error.kind != QueueErrorKind::Closed;
+                listen_at = Instant::now() + settings.poll;
+                continue;
+            }
+            Next::Poll => (true, worker.tick(Vec::new()).await),
+        };
+        let now = Instant::now();
         match taken {
-            Ok(0) => idle = (idle * 2).min(settings.poll * 5),
-            Ok(_) => {
-                idle = settings.poll;
+            Ok(count) => {
                 waits = store_waits().build();
+                pause = if count > 0 || !polled {
+                    settings.poll
+                } else {
+                    (pause * 2).min(longest)
+                };
+                poll_at = match polled {
+                    // There may be more where these came from.
+                    true if count == free => now,
+                    true => now + pause,
+                    false => poll_at.min(now + pause),
+                };
             }
             Err(error) => {
                 tracing::warn!(%error, "no jobs claimed");
-                tokio::time::sleep(waits.next().unwrap_or(LONGEST_WAIT)).await;
+                poll_at = now + waits.next().unwrap_or(LONGEST_WAIT);
+                listen_at = poll_at;
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What the runtime is given: backends, and figures with sane defaults.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::artifact::ArtifactStorage;
@@ -73,5 +74,28 @@ impl Default for Settings {
     }
 }
 
-/// The jobs that a runtime was handed, for [`Scope::Own`].
-pub(crate) type OwnJobs = Arc<std::sync::Mutex<std::collections::BTreeSet<JobId>>>;
+/// The jobs that a runtime was handed and that have not ended, for [`Scope::Own`]. Cheap to clone; clones are the same.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct OwnJobs(Arc<Mutex<BTreeSet<JobId>>>);
+
+impl OwnJobs {
+    pub(crate) fn add(&self, job: JobId) {
+        self.lock().insert(job);
+    }
+
+    pub(crate) fn remove(&self, job: JobId) {
+        self.lock().remove(&job);
+    }
+
+    pub(crate) fn has(&self, job: JobId) -> bool {
+        self.lock().contains(&job)
+    }
+
+    pub(crate) fn all(&self) -> Vec<JobId> {
+        self.lock().iter().copied().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<JobId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

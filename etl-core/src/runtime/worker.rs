@@ -1,20 +1,20 @@
 //! Takes jobs up and has them driven.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::driver::{Driver, Shared};
-use super::keeper::{Held, Keeper};
+use super::keeper::{Held, Hold, Keeper};
 use super::plans::Plans;
 use super::settings::{OwnJobs, Scope, Settings};
 use crate::contract::Delivery;
 use crate::contract::store::{ClaimRequest, Claimed, Result};
 use crate::engine::{self, Input, JobMachine};
 use crate::model::{
-    Commit, Event, EventKind, Fault, JobId, JobSnapshot, JobStatus, LeaseRef, WorkerId,
+    Commit, Event, EventKind, Fault, JobId, JobSnapshot, JobStatus, Verdict, WorkerId,
 };
 
 /// Claims jobs up to its capacity and drives each in a task of its own.
@@ -26,9 +26,18 @@ pub struct Worker {
     plans: Plans,
     held: Held,
     own: OwnJobs,
-    drivers: JoinSet<(JobId, JobStatus)>,
-    /// Whether some hinted job could not be claimed, perhaps because its pipeline was at its limit.
-    refused: bool,
+    drivers: JoinSet<Ended>,
+}
+
+/// A job that is no longer in a worker's hands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Which.
+    pub job: JobId,
+    /// Where it is; not terminal if its lease was lost.
+    pub status: JobStatus,
+    /// Whether its pipeline has a limit, so that another job of it may have waited for this end.
+    pub made_room: bool,
 }
 
 impl Worker {
@@ -43,7 +52,6 @@ impl Worker {
             held,
             own,
             drivers: JoinSet::new(),
-            refused: false,
         }
     }
 
@@ -78,18 +86,10 @@ impl Worker {
             .iter()
             .map(|delivery| delivery.hint().job)
             .collect();
-        let hinted = hints.len();
         let jobs = match self.settings.scope {
             Scope::All => (!hints.is_empty()).then_some(hints),
-            Scope::Own => {
-                let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-                let wanted: Vec<JobId> = if hints.is_empty() {
-                    own.iter().copied().collect()
-                } else {
-                    hints
-                };
-                Some(wanted.into_iter().filter(|job| own.contains(job)).collect())
-            }
+            Scope::Own if hints.is_empty() => Some(self.own.all()),
+            Scope::Own => Some(hints.into_iter().filter(|job| self.own.has(*job)).collect()),
         };
         let trusted_until = Keeper::trust(self.settings.lease, self.settings.heartbeat);
         let limit = self.free();
@@ -111,20 +111,20 @@ impl Worker {
             }
         }
         let count = claimed.len();
-        self.refused |= count < hinted;
         for job in claimed {
-            self.drive(job, trusted_until).await;
+            self.drive(job, trusted_until);
         }
         Ok(count)
     }
 
-    /// Waits until a job that it drives has ended. Answers at once with `None` if it drives none.
-    pub async fn ended(&mut self) -> Option<(JobId, JobStatus)> {
-        let ended = self.drivers.join_next().await?;
-        match ended {
-            Ok((job, status)) => {
-                self.held.remove(job);
-                Some((job, status))
+    /// Waits until a job that it drives has ended; `None` if it drives none, or if the driver itself failed.
+    pub async fn ended(&mut self) -> Option<Ended> {
+        match self.drivers.join_next().await? {
+            Ok(ended) => {
+                if ended.status.is_terminal() {
+                    self.own.remove(ended.job);
+                }
+                Some(ended)
             }
             Err(error) => {
                 tracing::error!(%error, "a driver ended abnormally; its job is taken up again when its lease runs out");
@@ -133,67 +133,92 @@ impl Worker {
         }
     }
 
-    /// Whether a hint was spent on a job that could not be claimed then, so that the end of another job may free it.
-    pub fn take_refused(&mut self) -> bool {
-        std::mem::take(&mut self.refused)
-    }
-
     /// Whether it drives no job.
     pub fn is_idle(&self) -> bool {
         self.drivers.is_empty()
     }
 
-    async fn drive(&mut self, claimed: Claimed, trusted_until: tokio::time::Instant) {
+    fn drive(&mut self, claimed: Claimed, trusted_until: tokio::time::Instant) {
         let Claimed { lease, job, .. } = claimed;
-        let (id, namespace, started) =
-            (job.id, Arc::clone(&job.pipeline.namespace), job.started_at);
+        let id = job.id;
+        let (answers, inputs) = mpsc::unbounded_channel();
+        let hold = self.held.hold(lease, answers.clone(), trusted_until);
+        let shared = Arc::clone(&self.shared);
+        let ended = move |status, made_room| Ended {
+            job: id,
+            status,
+            made_room,
+        };
         let plan = match self.plans.plan(&job.pipeline, &job.document) {
             Ok(plan) => plan,
-            Err(faults) => return self.refuse(lease, &job, &faults).await,
+            Err(faults) => {
+                self.drivers.spawn(async move {
+                    ended(
+                        refuse(&shared, hold, inputs, answers, &job, &faults).await,
+                        true,
+                    )
+                });
+                return;
+            }
         };
-        let (answers, inputs) = mpsc::unbounded_channel();
-        self.held.insert(lease, answers.clone(), trusted_until);
-        let running = Event {
+        shared.notices.tell(vec![Event {
             job_id: id,
-            at: started,
+            at: job.started_at,
             kind: EventKind::Job {
                 status: JobStatus::Running,
                 error_message: None,
             },
-        };
-        if let Err(error) = self.shared.backends.events.publish(vec![running]).await {
-            tracing::debug!(%error, "events not published");
-        }
+        }]);
+        let made_room = job.document.concurrency.is_some();
+        let namespace = Arc::clone(&job.pipeline.namespace);
         let machine = JobMachine::open(plan, job, lease);
-        let driver = Driver::new(
-            Arc::clone(&self.shared),
-            machine,
-            namespace,
-            answers,
-            inputs,
-        );
-        self.drivers.spawn(async move { (id, driver.run().await) });
+        let driver = Driver::new(shared, machine, hold, namespace, answers, inputs);
+        self.drivers
+            .spawn(async move { ended(driver.run().await, made_room) });
     }
+}
 
-    /// Ends a job whose pipeline this worker can't even compile. It was valid when it was accepted, so the worker is older
-    /// or lacks a connector.
-    async fn refuse(&self, lease: LeaseRef, job: &JobSnapshot, faults: &[Fault]) {
-        let faults: Vec<String> = faults
-            .iter()
-            .map(|fault| format!("{}: {}", fault.pointer, fault.message))
-            .collect();
-        let error = format!("this worker can't run the pipeline: {}", faults.join("; "));
-        let at = self.shared.backends.clock.now();
-        let (answer, mut answered) = mpsc::unbounded_channel::<Input>();
-        self.shared.commits.send(
-            Commit {
-                lease,
-                seq: 1,
-                at,
-                changes: engine::give_up(job, error),
-            },
-            answer,
-        );
-        let _ = tokio::time::timeout(self.settings.heartbeat, answered.recv()).await;
+/// Ends a job whose pipeline this worker can't even compile. It was valid when it was accepted, so the worker is older or
+/// lacks a connector.
+async fn refuse(
+    shared: &Shared,
+    hold: Hold,
+    mut inputs: mpsc::UnboundedReceiver<Input>,
+    answers: mpsc::UnboundedSender<Input>,
+    job: &JobSnapshot,
+    faults: &[Fault],
+) -> JobStatus {
+    let faults: Vec<String> = faults
+        .iter()
+        .map(|fault| format!("{}: {}", fault.pointer, fault.message))
+        .collect();
+    let error = format!("this worker can't run the pipeline: {}", faults.join("; "));
+    let commit = Commit {
+        lease: hold.lease(),
+        seq: 1,
+        at: shared.backends.clock.now(),
+        changes: engine::give_up(job, error.clone()),
+    };
+    let at = commit.at;
+    shared.commits.send(commit, answers);
+    loop {
+        match inputs.recv().await {
+            Some(Input::Committed {
+                verdict: Verdict::Applied | Verdict::AlreadyApplied,
+                ..
+            }) => break,
+            // Its end was asked for: it ends anyway.
+            Some(Input::Cancel { .. }) => {}
+            _ => return JobStatus::Running,
+        }
     }
+    shared.notices.tell(vec![Event {
+        job_id: job.id,
+        at,
+        kind: EventKind::Job {
+            status: JobStatus::Failed,
+            error_message: Some(error),
+        },
+    }]);
+    JobStatus::Failed
 }

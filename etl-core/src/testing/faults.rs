@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use crate::contract::Store;
 use crate::contract::store::{
@@ -33,6 +34,7 @@ pub enum Fault {
 pub struct Flaky {
     inner: Arc<dyn Store>,
     plan: Mutex<Plan>,
+    is_away: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
@@ -44,14 +46,36 @@ enum Plan {
 impl Flaky {
     /// The first calls go wrong as listed, later ones don't.
     pub fn by_plan(inner: Arc<dyn Store>, plan: impl IntoIterator<Item = Fault>) -> Self {
-        let plan = Mutex::new(Plan::Listed(plan.into_iter().collect()));
-        Self { inner, plan }
+        Self::new(inner, Plan::Listed(plan.into_iter().collect()))
     }
 
     /// About two calls in five go wrong, in an order that the seed gives.
     pub fn by_seed(inner: Arc<dyn Store>, seed: u64) -> Self {
-        let plan = Mutex::new(Plan::Random(seed));
-        Self { inner, plan }
+        Self::new(inner, Plan::Random(seed))
+    }
+
+    fn new(inner: Arc<dyn Store>, plan: Plan) -> Self {
+        Self {
+            inner,
+            plan: Mutex::new(plan),
+            is_away: watch::Sender::new(false),
+        }
+    }
+
+    /// From now on no call is answered, as over a line that has gone dead.
+    pub fn go_away(&self) {
+        self.is_away.send_replace(true);
+    }
+
+    /// Calls are answered again, also those that wait.
+    pub fn come_back(&self) {
+        self.is_away.send_replace(false);
+    }
+
+    async fn reached(&self) {
+        let mut is_away = self.is_away.subscribe();
+        // It fails only when the sender is gone, and that is ours.
+        let _ = is_away.wait_for(|is_away| !is_away).await;
     }
 
     /// The store behind, which does not fail.
@@ -75,6 +99,7 @@ impl Flaky {
         op: &'static str,
         call: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
+        self.reached().await;
         match self.fault() {
             Fault::None => call.await,
             Fault::Refused => Err(StoreError::new(op, StoreErrorKind::Unavailable)),
@@ -90,6 +115,7 @@ impl Flaky {
         op: &'static str,
         call: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
+        self.reached().await;
         match self.fault() {
             Fault::None => call.await,
             Fault::Refused | Fault::Unknown => {

@@ -1,17 +1,14 @@
-//! Attempts as futures of this process.
+//! Attempts as tasks of this process.
 
 use std::any::Any;
 use std::fmt;
-use std::future::Future;
-use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::FutureExt;
 use serde_json::Value;
 use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -23,7 +20,10 @@ use crate::registry::Registry;
 /// How many things an attempt may have said that nobody has heard yet. Then it waits.
 const UNHEARD: usize = 256;
 
-/// Runs attempts as futures of this process. An attempt ends with its process, so there is never one to adopt.
+/// How long the future of an attempt that is given up is waited for.
+const DROPPED_WITHIN: Duration = Duration::from_millis(100);
+
+/// Runs attempts as tasks of this process. An attempt ends with its process, so there is never one to adopt.
 #[derive(Debug, Clone)]
 pub struct InProcess {
     registry: Arc<Registry>,
@@ -61,18 +61,11 @@ impl Executor for InProcess {
                     "this worker has no connector {name:?}"
                 )));
             };
-            AssertUnwindSafe(connector.run_dyn(config, credential, context))
-                .catch_unwind()
-                .await
-                .unwrap_or_else(|panic| {
-                    Err(StepError::permanent(format!(
-                        "the connector panicked: {}",
-                        said(&*panic)
-                    )))
-                })
+            connector.run_dyn(config, credential, context).await
         };
         Ok(Box::new(Attempt {
-            work: Some(Box::pin(work)),
+            // A task of its own: a connector that blocks its thread must not keep whoever listens from giving it up.
+            work: Some(tokio::spawn(work)),
             heard,
             cancellation,
             result: None,
@@ -97,7 +90,7 @@ type Outcome = Result<Report, StepError>;
 
 struct Attempt {
     /// `None` once it has ended or was given up.
-    work: Option<Pin<Box<dyn Future<Output = Outcome> + Send>>>,
+    work: Option<JoinHandle<Outcome>>,
     heard: mpsc::Receiver<StepEvent>,
     cancellation: CancellationToken,
     /// The outcome, while things said before it are still to be heard.
@@ -136,10 +129,11 @@ impl Run for Attempt {
             tokio::select! {
                 biased;
                 Some(event) = self.heard.recv() => return Some(event),
-                outcome = work => {
-                    self.end(outcome);
-                }
+                ended = &mut *work => self.end(ended.unwrap_or_else(|failure| Err(ended_abnormally(failure)))),
                 () = gives_up => {
+                    work.abort();
+                    // It is gone at its next await; one that blocks its thread is not waited for.
+                    let _ = tokio::time::timeout(DROPPED_WITHIN, work).await;
                     self.end(Err(StepError::transient("it did not stop in time and was abandoned")));
                 }
             }
@@ -157,6 +151,9 @@ impl Drop for Attempt {
     fn drop(&mut self) {
         // What it spawned on other threads has only the token to learn by.
         self.cancellation.cancel();
+        if let Some(work) = &self.work {
+            work.abort();
+        }
     }
 }
 
@@ -165,6 +162,14 @@ impl fmt::Debug for Attempt {
         f.debug_struct("Attempt")
             .field("running", &self.work.is_some())
             .finish_non_exhaustive()
+    }
+}
+
+fn ended_abnormally(failure: JoinError) -> StepError {
+    match failure.try_into_panic() {
+        Ok(panic) => StepError::permanent(format!("the connector panicked: {}", said(&*panic))),
+        // Only the end of the whole runtime aborts a task that we have not.
+        Err(_) => StepError::transient("the process ended"),
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) async fn an_attempt_outlives_its_run_or_ends_with_it(fixture: &dyn Ex
         let fault = hear(&mut run).await.1.expect_err("it was stopped");
         assert_eq!(fault.message, "stopped as asked");
     } else if stage.facts.same_process {
-        assert_eq!(stage.counts().ended.load(Ordering::SeqCst), 1);
+        stage.until_ended(1).await;
     }
 }
 
@@ -45,7 +45,7 @@ pub(super) async fn starting_what_runs_attaches_to_it(fixture: &dyn ExecutorFixt
         let mut second = stage.start(task, None).await;
         until_it_runs(&mut second).await;
         if stage.facts.same_process {
-            assert_eq!(stage.counts().ended.load(Ordering::SeqCst), 1);
+            stage.until_ended(1).await;
         }
         second.cancel(GRACE).await;
         assert!(hear(&mut second).await.1.is_err());
@@ -74,7 +74,7 @@ pub(super) async fn what_was_cleared_is_gone(fixture: &dyn ExecutorFixture) {
         assert!(stage.executor.adopt(&task.key).await.unwrap().is_none());
     }
     if stage.facts.same_process {
-        assert_eq!(stage.counts().ended.load(Ordering::SeqCst), 1);
+        stage.until_ended(1).await;
     }
 }
 

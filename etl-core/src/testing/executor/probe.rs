@@ -1,7 +1,7 @@
 //! A connector that does what it is told, well or badly.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use object_store::ObjectStoreExt as _;
 use schemars::JsonSchema;
@@ -21,6 +21,8 @@ pub struct Probe {
 pub(super) struct Counts {
     pub(super) started: AtomicU64,
     pub(super) ended: AtomicU64,
+    /// Whether attempts that block may end.
+    pub(super) released: AtomicBool,
     /// Log lines that were taken from it.
     pub(super) said: AtomicU64,
 }
@@ -63,6 +65,8 @@ pub enum ProbeConfig {
     Wait,
     /// Never ends by itself, whatever it is asked.
     Deaf,
+    /// Never ends by itself and holds the thread that it runs on.
+    Block,
     /// Says so many log lines, one after the other.
     Flood {
         /// How many.
@@ -146,6 +150,13 @@ impl Connector for Probe {
             ProbeConfig::Deaf => {
                 ctx.info("waiting").await;
                 std::future::pending().await
+            }
+            ProbeConfig::Block => {
+                ctx.info("waiting").await;
+                while !self.counts.released.load(Ordering::SeqCst) {
+                    std::thread::sleep(std::time::Duration::from_millis(1));
+                }
+                Err(StepError::transient("released"))
             }
             ProbeConfig::Flood { lines } => {
                 for n in 0..lines {

@@ -1,7 +1,8 @@
 //! One executor on stage: the few words in which the cases are told.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::time::timeout;
@@ -43,6 +44,15 @@ impl Stage {
 
     pub(super) fn counts(&self) -> &Counts {
         self.probe.counts()
+    }
+
+    /// Waits until so many attempts have ended in this process.
+    pub(super) async fn until_ended(&self, attempts: u64) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.counts().ended.load(Ordering::SeqCst) < attempts {
+            assert!(Instant::now() < deadline, "{attempts} attempts did not end");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// The task of the first attempt of this step.

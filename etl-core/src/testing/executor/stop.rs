@@ -34,6 +34,17 @@ pub(super) async fn an_attempt_that_does_not_listen_is_stopped(fixture: &dyn Exe
     }
 }
 
+pub(super) async fn an_attempt_that_blocks_its_thread_is_given_up(fixture: &dyn ExecutorFixture) {
+    let stage = Stage::on(fixture).await;
+    let mut run = stage.start(stage.task(0, &ProbeConfig::Block), None).await;
+    until_it_runs(&mut run).await;
+    run.cancel(Duration::from_millis(100)).await;
+    let (_, result) = hear(&mut run).await;
+    assert!(result.is_err());
+    // Lets the thread go, if it is one of ours.
+    stage.counts().released.store(true, Ordering::SeqCst);
+}
+
 pub(super) async fn an_attempt_can_be_stopped_before_it_is_heard(fixture: &dyn ExecutorFixture) {
     let stage = Stage::on(fixture).await;
     let mut run = stage.start(stage.task(0, &ProbeConfig::Wait), None).await;

@@ -8,7 +8,7 @@ use super::row::{JobRow, Misfit};
 use super::{MemoryStore, State};
 use crate::contract::store::{
     ClaimRequest, Claimed, JobStore, LeaseState, ReapRequest, Result, StoreError, StoreErrorKind,
-    Submitted,
+    Submitted, way,
 };
 use crate::model::{
     Commit, Fence, Hint, JobId, JobStatus, LeaseRef, NewJob, Timestamp, Verdict, WorkerId,
@@ -104,19 +104,7 @@ impl JobStore for MemoryStore {
 
     async fn cancel(&self, job: JobId, reason: &str) -> Result<JobStatus> {
         let (mut state, now) = self.lock();
-        let Some(row) = state.jobs.get_mut(&job) else {
-            return Err(StoreError::new("cancel", StoreErrorKind::NotFound));
-        };
-        let from = row.status;
-        if from.is_terminal() {
-            return Ok(from);
-        }
-        row.cancel_requested.get_or_insert_with(|| reason.into());
-        if from == JobStatus::Running {
-            return Ok(from);
-        }
-        state.end(job, from, now);
-        Ok(JobStatus::Cancelled)
+        state.cancel(job, reason, now)
     }
 
     async fn reap(&self, want: ReapRequest) -> Result<Vec<JobId>> {
@@ -175,6 +163,7 @@ impl State {
         }
         let id = new.id;
         let key = new.idempotency_key.clone();
+        let gives_way = way::is_made_for(&new).then(|| way::make(&new, &self.on_their_way(&new)));
         let job = JobRow::new(new, now).map_err(|Misfit(key)| {
             StoreError::new("submit", StoreErrorKind::Illegal)
                 .because(format!("step {key} can't be taken over"))
@@ -183,8 +172,39 @@ impl State {
         self.history.insert((now, id));
         self.outbox.insert(job.place());
         self.line.join(&job.pipeline, job.limit(), job.place());
+        self.open
+            .entry(job.pipeline.id)
+            .or_default()
+            .insert((now, id));
         self.jobs.insert(id, job);
+        for (job, reason) in gives_way.into_iter().flatten() {
+            self.cancel(job, &reason, now)?;
+        }
         Ok(Submitted::New(id))
+    }
+
+    /// The jobs of a new one's pipeline that wait or run and whose end nobody asked for, oldest first.
+    fn on_their_way(&self, new: &NewJob) -> Vec<JobId> {
+        let open = self.open.get(&new.pipeline.id).into_iter().flatten();
+        open.map(|(_, job)| *job)
+            .filter(|job| self.jobs[job].cancel_requested.is_none())
+            .collect()
+    }
+
+    fn cancel(&mut self, job: JobId, reason: &str, now: Timestamp) -> Result<JobStatus> {
+        let Some(row) = self.jobs.get_mut(&job) else {
+            return Err(StoreError::new("cancel", StoreErrorKind::NotFound));
+        };
+        let from = row.status;
+        if from.is_terminal() {
+            return Ok(from);
+        }
+        row.cancel_requested.get_or_insert_with(|| reason.into());
+        if from == JobStatus::Running {
+            return Ok(from);
+        }
+        self.end(job, from, now);
+        Ok(JobStatus::Cancelled)
     }
 
     fn is_claimable(&self, job: JobId) -> bool {

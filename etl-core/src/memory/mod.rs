@@ -11,6 +11,7 @@ mod queue;
 mod row;
 mod step;
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,7 +20,7 @@ pub use events::MemoryEvents;
 pub use queue::MemoryQueue;
 
 use crate::contract::Clock;
-use crate::model::{JobId, JobStatus, PageRequest, Timestamp};
+use crate::model::{JobId, JobStatus, PageRequest, PipelineId, Timestamp};
 use catalog::Pipelines;
 use line::{Line, Place};
 use row::JobRow;
@@ -71,6 +72,8 @@ struct State {
     line: Line,
     /// The leases of running jobs, by end.
     leases: BTreeSet<(Timestamp, JobId)>,
+    /// The jobs of each pipeline that have not ended, by age.
+    open: HashMap<PipelineId, BTreeSet<(Timestamp, JobId)>>,
 }
 
 impl State {
@@ -98,6 +101,14 @@ impl State {
                 self.line.stopped(job.pipeline.id);
             }
             _ => {}
+        }
+        if to.is_terminal()
+            && let Entry::Occupied(mut open) = self.open.entry(job.pipeline.id)
+        {
+            open.get_mut().remove(&(job.created_at, id));
+            if open.get().is_empty() {
+                open.remove();
+            }
         }
         match to {
             JobStatus::Pending => {

@@ -49,11 +49,13 @@ impl PipelineBuilder {
     }
 
     /// With so many jobs at once at most; more of them wait.
-    pub fn with_limit(mut self, limit: u32) -> Self {
-        self.0.concurrency = Some(Concurrency {
-            limit,
-            on_limit: OnLimit::Queue,
-        });
+    pub fn with_limit(self, limit: u32) -> Self {
+        self.at_limit(limit, OnLimit::Queue)
+    }
+
+    /// With this for a job that comes when as many as the limit are on their way.
+    pub fn at_limit(mut self, limit: u32, on_limit: OnLimit) -> Self {
+        self.0.concurrency = Some(Concurrency { limit, on_limit });
         self
     }
 

@@ -97,6 +97,9 @@ macro_rules! __store_cases {
                 everything_said_of_a_job_is_kept,
                 results_that_are_taken_over_are_successes_from_the_start,
                 results_that_do_not_fit_are_refused,
+                a_job_over_the_limit_is_skipped_where_its_pipeline_says_so,
+                the_oldest_jobs_give_way_where_their_pipeline_says_so,
+                racing_jobs_over_the_limit_leave_as_many_as_it_says,
                 jobs_that_wait_are_told_by_age_and_order,
                 dispatched_moves_pending_jobs_and_no_other,
             }
@@ -256,6 +259,7 @@ macro_rules! __executor_cases {
             stop {
                 an_attempt_that_listens_ends_when_it_is_asked,
                 an_attempt_that_does_not_listen_is_stopped,
+                an_attempt_that_blocks_its_thread_is_given_up,
                 an_attempt_can_be_stopped_before_it_is_heard,
                 an_attempt_that_has_ended_can_be_stopped_in_vain,
                 attempts_are_stopped_one_by_one,

@@ -33,6 +33,10 @@ pub trait JobStore: Send + Sync + Debug + 'static {
     /// A job whose `idempotency_key` or whose id is known MUST NOT be made again: the answer names the known one, and tells
     /// by pipeline version and parameters whether it is the same job.
     ///
+    /// If its pipeline's `concurrency.on_limit` is not to let it wait, it or others are cancelled in the same transaction, as
+    /// by [`cancel`](Self::cancel): those that [`way::make`](super::way::make) names. One that is skipped is `New` all the
+    /// same, and `cancelled` from the start: whoever triggered it can look why.
+    ///
     /// # Errors
     /// `NotFound` if the pipeline version is not in the catalog (one of a removed pipeline is); asked before anything else.
     /// `Illegal` if `taken_over` names a step that the document does not have, names one twice, or does not have all items

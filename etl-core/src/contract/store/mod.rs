@@ -4,6 +4,7 @@ mod catalog;
 mod error;
 mod jobs;
 mod journal;
+pub mod way;
 
 pub use catalog::{Catalog, PipelineFilter, PutPipeline, StoredPipeline};
 pub use error::{Result, StoreError, StoreErrorKind};

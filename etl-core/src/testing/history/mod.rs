@@ -189,7 +189,7 @@ fn op() -> impl Strategy<Value = Op> {
     let ttl = || prop_oneof![Just(0u16), Just(100), Just(1000)];
     let picks = |most| vec(any::<Pick>(), 0..most);
     prop_oneof![
-        2 => (0..2u8, 0..4u8, prop::option::weighted(0.3, 0..4u8))
+        2 => (0..2u8, 0..6u8, prop::option::weighted(0.3, 0..4u8))
             .prop_map(|(pipeline, shape, expected)| Op::Put { pipeline, shape, expected }),
         1 => (0..2u8).prop_map(Op::Remove),
         5 => (
@@ -226,7 +226,7 @@ fn op() -> impl Strategy<Value = Op> {
 
 /// Histories of up to `most` operations.
 pub fn histories(most: usize) -> impl Strategy<Value = Vec<Op>> {
-    let first = (0..4u8).prop_map(|shape| Op::Put {
+    let first = (0..6u8).prop_map(|shape| Op::Put {
         pipeline: 0,
         shape,
         expected: None,

@@ -36,6 +36,8 @@ pub(super) enum Bug {
     LostIsHeld,
     /// `concurrency.limit` is not looked at.
     LimitForgotten,
+    /// Every job over its pipeline's limit waits.
+    OnLimitForgotten,
     /// The same key makes a second job.
     KeyForgotten,
     /// A job runs the latest version of its pipeline.
@@ -131,6 +133,11 @@ mod tests {
         (
             Bug::LimitForgotten,
             "claim::a_pipeline_at_its_limit_is_passed_over",
+            true,
+        ),
+        (
+            Bug::OnLimitForgotten,
+            "submit::a_job_over_the_limit_is_skipped_where_its_pipeline_says_so",
             true,
         ),
         (

@@ -16,8 +16,8 @@ use crate::contract::store::{
 use crate::memory::MemoryStore;
 use crate::model::{
     Change, Commit, DeadLetter, Fence, Hint, HookRow, JobFilter, JobId, JobRecord, JobStatus,
-    LeaseRef, LogLine, NewJob, Page, PageRequest, PipelineId, PipelineRef, StepRecord, Timestamp,
-    Verdict, WorkerId,
+    LeaseRef, LogLine, NewJob, OnLimit, Page, PageRequest, PipelineId, PipelineRef, StepRecord,
+    Timestamp, Verdict, WorkerId,
 };
 
 #[derive(Debug)]
@@ -97,6 +97,11 @@ impl JobStore for Planted {
     async fn submit(&self, mut job: NewJob) -> Result<Submitted> {
         if self.has(Bug::KeyForgotten) {
             job.idempotency_key = None;
+        }
+        if self.has(Bug::OnLimitForgotten)
+            && let Some(terms) = &mut Arc::make_mut(&mut job.document).concurrency
+        {
+            terms.on_limit = OnLimit::Queue;
         }
         if self.has(Bug::LatestVersion) {
             let PipelineRef { id, version, .. } = job.pipeline;

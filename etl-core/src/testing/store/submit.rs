@@ -7,11 +7,12 @@ use serde_json::{Map, Value, json};
 use super::StoreFixture;
 use super::scene::{LONG, Scene};
 use crate::contract::StoreErrorKind;
-use crate::contract::store::Submitted;
+use crate::contract::store::{LeaseState, Submitted};
 use crate::model::{
-    Artifact, ArtifactName, By, Fence, Hint, JobStatus, StepKey, StepStatus, TakenOver, Timestamp,
-    TriggerType,
+    Artifact, ArtifactName, By, Fence, Hint, JobStatus, OnLimit, SkipReason, StepKey, StepStatus,
+    TakenOver, Timestamp, TriggerType,
 };
+use crate::testing::build::{ends, moves};
 use crate::testing::{a_pipeline, new_job};
 
 pub(super) async fn a_job_begins_pending_with_a_pending_row_for_each_step(
@@ -249,6 +250,133 @@ pub(super) async fn results_that_do_not_fit_are_refused(fixture: &dyn StoreFixtu
         let fault = scene.store.submit(job).await.expect_err("it does not fit");
         assert_eq!(fault.kind, StoreErrorKind::Illegal);
         assert_eq!(scene.store.job(id).await.unwrap(), None);
+    }
+}
+
+pub(super) async fn a_job_over_the_limit_is_skipped_where_its_pipeline_says_so(
+    fixture: &dyn StoreFixture,
+) {
+    let scene = Scene::on(fixture).await;
+    let document = a_pipeline("p").steps(2).at_limit(2, OnLimit::Skip).build();
+    let pipeline = scene.put(document).await;
+    let other = scene.put(a_pipeline("q").steps(1).build()).await;
+    scene.submit(new_job(&other)).await;
+    let running = scene.submit(new_job(&pipeline)).await;
+    let lease = scene.claim(running, LONG).await.lease;
+    let waiting = scene.submit(new_job(&pipeline)).await;
+
+    // It is a job, so that it can be seen, and its end is there from the start.
+    let skipped = scene.submit(new_job(&pipeline)).await;
+    let record = scene.record(skipped).await;
+    assert_eq!(record.status, JobStatus::Cancelled);
+    assert_eq!(record.completed_at, Some(record.created_at));
+    assert_eq!((record.started_at, record.fence), (None, Fence(0)));
+    let reason = record.cancel_requested.unwrap();
+    assert!(reason.contains("limit is 2"), "{reason}");
+    for step in scene.steps(skipped).await {
+        assert_eq!(step.status, StepStatus::Skipped);
+        assert_eq!(step.skip_reason, Some(SkipReason::JobEnded));
+    }
+    assert_eq!(scene.status(running).await, JobStatus::Running);
+    assert_eq!(scene.status(waiting).await, JobStatus::Pending);
+
+    // Of all fires of a backfill each is to run.
+    let mut backfill = new_job(&pipeline);
+    backfill.trigger_type = TriggerType::Backfill;
+    let backfill = scene.submit(backfill).await;
+    assert_eq!(scene.status(backfill).await, JobStatus::Pending);
+    scene.store.cancel(backfill, "").await.unwrap();
+
+    // One that ends, or that is asked to, makes room.
+    let skips = vec![
+        moves(StepKey::step(0), StepStatus::Skipped),
+        moves(StepKey::step(1), StepStatus::Skipped),
+        ends(JobStatus::Success),
+    ];
+    scene.commit(lease, 1, skips).await;
+    let next = scene.submit(new_job(&pipeline)).await;
+    assert_eq!(scene.status(next).await, JobStatus::Pending);
+    scene.claim(next, LONG).await;
+    scene.store.cancel(next, "").await.unwrap();
+    let last = scene.submit(new_job(&pipeline)).await;
+    assert_eq!(scene.status(last).await, JobStatus::Pending);
+}
+
+pub(super) async fn the_oldest_jobs_give_way_where_their_pipeline_says_so(
+    fixture: &dyn StoreFixture,
+) {
+    let scene = Scene::on(fixture).await;
+    let queueing = scene
+        .put(a_pipeline("p").steps(1).with_limit(9).build())
+        .await;
+    let other = scene.put(a_pipeline("q").steps(1).build()).await;
+    let other = scene.submit(new_job(&other)).await;
+    let mut jobs = Vec::new();
+    for _ in 0..4 {
+        scene.pass(Duration::from_millis(5)).await;
+        jobs.push(scene.submit(new_job(&queueing)).await);
+    }
+    let lease = scene.claim(jobs[1], LONG).await.lease;
+    scene.store.dispatched(&[jobs[2]]).await.unwrap();
+    let statuses = async || {
+        let mut statuses = Vec::new();
+        for job in &jobs {
+            statuses.push(scene.status(*job).await);
+        }
+        statuses
+    };
+
+    // The jobs of all versions count; as many go as have to, whether they wait or run.
+    let document = a_pipeline("p").steps(1);
+    let document = document.at_limit(2, OnLimit::CancelOldest).build();
+    let newer = scene.put(document).await;
+    let mut new = new_job(&newer);
+    new.idempotency_key = Some("k".into());
+    let (mut again, new) = (new.clone(), scene.submit(new).await);
+    let gone = [
+        JobStatus::Cancelled,
+        JobStatus::Running,
+        JobStatus::Cancelled,
+        JobStatus::Pending,
+    ];
+    assert_eq!(statuses().await, gone);
+    assert_eq!(scene.renew(lease, LONG).await, LeaseState::Cancel);
+    let reason = scene.record(jobs[0]).await.cancel_requested.unwrap();
+    assert!(reason.contains(&new.to_string()), "{reason}");
+    assert_eq!(scene.status(new).await, JobStatus::Pending);
+
+    // A job that is there already takes nobody's place.
+    again.id = new_job(&newer).id;
+    let answer = scene.store.submit(again).await.unwrap();
+    assert_eq!(answer, Submitted::Existing(new));
+    assert_eq!(statuses().await, gone);
+    let newest = scene.submit(new_job(&newer)).await;
+    assert_eq!(statuses().await[3], JobStatus::Cancelled);
+    for job in [new, newest, other] {
+        assert_eq!(scene.status(job).await, JobStatus::Pending);
+    }
+}
+
+pub(super) async fn racing_jobs_over_the_limit_leave_as_many_as_it_says(
+    fixture: &dyn StoreFixture,
+) {
+    for on_limit in [OnLimit::Skip, OnLimit::CancelOldest] {
+        let scene = Scene::on(fixture).await;
+        let document = a_pipeline("p").steps(1).at_limit(3, on_limit).build();
+        let pipeline = scene.put(document).await;
+        let mut racers = tokio::task::JoinSet::new();
+        for _ in 0..3 * scene.facts.racers {
+            let (store, job) = (scene.store.clone(), new_job(&pipeline));
+            racers.spawn(async move { store.submit(job).await.unwrap() });
+        }
+        let mut left = 0;
+        for submitted in racers.join_all().await {
+            let Submitted::New(job) = submitted else {
+                panic!("{submitted:?}");
+            };
+            left += usize::from(scene.status(job).await == JobStatus::Pending);
+        }
+        assert_eq!(left, 3, "{on_limit:?}");
     }
 }
 

@@ -1,61 +1,11 @@
-//! What the measurements share: pipelines of many steps that do nothing, and a connector that does it.
+//! What the measurements share: graphs of steps that do nothing, and figures that are printed and kept.
 
-use std::collections::BTreeMap;
+mod figure;
+mod machine;
+mod pipeline;
+mod place;
 
-use etl_core::contract::{Connector, NoCredential, StepContext};
-use etl_core::model::{Pipeline, Report, Step, StepError};
-use serde_json::Value;
-
-/// Does nothing.
-#[derive(Debug, Clone, Copy)]
-pub struct Noop;
-
-impl Connector for Noop {
-    const NAME: &'static str = "noop";
-    type Config = BTreeMap<String, Value>;
-    type Credential = NoCredential;
-
-    async fn run(
-        &self,
-        _: Self::Config,
-        _: Option<NoCredential>,
-        _: StepContext,
-    ) -> Result<Report, StepError> {
-        Ok(Report::default())
-    }
-}
-
-/// How a graph looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// No step waits for another.
-    Wide,
-    /// Each step waits for the one before.
-    Deep,
-    /// Each step waits for up to three earlier ones.
-    Random,
-}
-
-/// A pipeline of `steps` steps that do nothing.
-pub fn pipeline(form: Form, steps: usize) -> Pipeline {
-    let mut pipeline = Pipeline::new("bench");
-    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    let mut random = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
-    for at in 0..steps {
-        let mut step = Step::new(format!("s{at}"), "noop");
-        let on: std::collections::BTreeSet<usize> = match form {
-            Form::Wide => [].into(),
-            Form::Deep => at.checked_sub(1).into_iter().collect(),
-            Form::Random if at == 0 => [].into(),
-            Form::Random => (0..3).map(|_| random() as usize % at).collect(),
-        };
-        step.dependencies = on.into_iter().map(|on| format!("s{on}")).collect();
-        pipeline.steps.push(step);
-    }
-    pipeline
-}
+pub use figure::{Goal, Report, median};
+pub use machine::{compile, drive};
+pub use pipeline::{Form, Noop, pipeline};
+pub use place::{bench_folder, program, work_folder};

@@ -1,17 +1,21 @@
 //! `cargo xtask ci`: what CI runs, and nothing more. `cargo xtask layers`: the rules of the house that cargo does not know.
+//! `cargo xtask bench`: the measured claims.
 
+mod bench;
 mod layers;
 mod stages;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let task = std::env::args().nth(1).unwrap_or_default();
+    let mut args = std::env::args().skip(1);
+    let task = args.next().unwrap_or_default();
     let done = match task.as_str() {
+        "bench" => bench::run(&args.collect::<Vec<_>>()),
         "ci" => stages::ci(),
         "layers" => layers::check(),
         other => Err(anyhow::anyhow!(
-            "unknown task {other:?}; known are ci, layers"
+            "unknown task {other:?}; known are bench, ci, layers"
         )),
     };
     match done {

@@ -1,133 +1,107 @@
-//! The engine's overhead for a step: planning, the machine alone, and the whole runtime in memory.
+//! The engine's overhead for a step: planning, the machine alone, and the whole runtime in memory, at three sizes, so that
+//! it is seen to be linear.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use etl_benches::{Form, Noop, pipeline};
-use etl_core::engine::{Effect, Input, JobMachine};
-use etl_core::model::{
-    Fence, JobId, JobSnapshot, LeaseRef, Pipeline, PipelineId, PipelineRef, Report, StepEvent,
-    Timestamp, TriggerType, Verdict,
-};
-use etl_core::plan::{self, Plan};
+use anyhow::{Result, ensure};
+use etl_benches::{Form, Goal, Noop, Report, compile, drive, pipeline};
+use etl_core::model::{By, Pipeline, TriggerType};
+use etl_core::plan;
 use etl_core::registry::Registry;
+use etl_core::runtime::Trigger;
 use etl_core::sdk::Etl;
+use serde_json::Map;
+use tokio::runtime::Runtime;
 
-fn per_step(took: Duration, steps: usize) -> f64 {
-    took.as_secs_f64() * 1e6 / steps as f64
-}
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Drives the machine with instant answers.
-fn drive(plan: &Arc<Plan>) -> usize {
-    let id = JobId(uuid());
-    let pipeline = PipelineRef {
-        id: PipelineId(uuid()),
-        namespace: "default".into(),
-        name: "bench".into(),
-        version: 1,
-    };
-    let snapshot = JobSnapshot {
-        id,
-        pipeline,
-        document: Arc::clone(&plan.pipeline),
-        trigger_type: TriggerType::Manual,
-        scheduled_for: None,
-        parameters: Arc::new(serde_json::json!({})),
-        context: serde_json::Map::new(),
-        retry_attempt: 0,
-        started_at: Timestamp::default(),
-        cancel_requested: None,
-        steps: Vec::new(),
-    };
-    let mut machine = JobMachine::open(
-        Arc::clone(plan),
-        snapshot,
-        LeaseRef {
-            job: id,
-            fence: Fence(1),
-        },
-    );
-    let mut inputs = std::collections::VecDeque::from([Input::Opened, Input::Slots(8)]);
-    let mut started = 0;
-    let now = Timestamp::default();
-    while let Some(input) = inputs.pop_front() {
-        for effect in machine.handle(input, now) {
-            match effect {
-                Effect::Commit(commit) => {
-                    inputs.push_back(Input::Committed {
-                        seq: commit.seq,
-                        verdict: Verdict::Applied,
-                    });
-                }
-                Effect::Start(task) => {
-                    started += 1;
-                    let event = StepEvent::Result(Ok(Report::default()));
-                    inputs.push_back(Input::Step {
-                        key: task.key,
-                        event,
-                    });
-                }
-                Effect::Close(_) => return started,
-                _ => {}
-            }
-        }
-        let wanted = machine.wanted();
-        if wanted > 0 && inputs.is_empty() {
-            inputs.push_back(Input::Slots(wanted.min(8)));
-        }
-    }
-    started
-}
+const SIZES: [usize; 3] = [10_000, 30_000, 100_000];
+const ROUNDS: usize = 5;
 
-fn uuid() -> uuid::Uuid {
-    uuid::Uuid::now_v7()
-}
+/// How many steps the runtime runs at once.
+const SLOTS: usize = 64;
 
-fn main() -> anyhow::Result<()> {
+/// What a step may cost, in µs.
+const GOAL: Goal = Goal::AtMost(10.0);
+
+/// What is timed, in the order of a job's life.
+const PHASES: [&str; 4] = ["validate", "compile", "machine", "runtime in memory"];
+
+fn main() -> Result<()> {
     let registry = Registry::new().with(Noop);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    println!("form      steps   validate    compile    machine    runtime   (µs a step)");
-    for form in [Form::Wide, Form::Deep, Form::Random] {
-        for steps in [1_000, 10_000, 100_000] {
-            let document: Arc<Pipeline> = Arc::new(pipeline(form, steps));
-            let began = Instant::now();
-            let faults = plan::validate(&document, &registry);
-            let validated = began.elapsed();
-            anyhow::ensure!(faults.is_empty(), "{faults:?}");
-            let began = Instant::now();
-            let plan = Plan::compile(Arc::clone(&document), &registry);
-            let plan = Arc::new(plan.map_err(|faults| anyhow::anyhow!("{faults:?}"))?);
-            let compiled = began.elapsed();
-            let began = Instant::now();
-            anyhow::ensure!(drive(&plan) == steps);
-            let driven = began.elapsed();
-            let ran = runtime.block_on(async {
-                let etl = Etl::builder().connector(Noop).max_steps(64).build();
-                let stored = etl.put(&document).await?;
-                let trigger = etl_core::runtime::Trigger::new(
-                    TriggerType::Api,
-                    etl_core::model::By::system(),
-                    serde_json::Map::new(),
+    let mut report = Report::new("engine");
+    for form in Form::ALL {
+        for steps in SIZES {
+            let document = Arc::new(pipeline(form, steps));
+            let mut runs = [const { Vec::new() }; PHASES.len()];
+            for _ in 0..ROUNDS {
+                let round = measure(&document, &registry, &runtime)?;
+                for (runs, took) in runs.iter_mut().zip(round) {
+                    runs.push(took.as_secs_f64() * 1e6 / steps as f64);
+                }
+            }
+            let is_claimed = steps == SIZES[SIZES.len() - 1];
+            for (phase, runs) in PHASES.into_iter().zip(runs) {
+                let goal = (is_claimed && matches!(phase, "machine" | "runtime in memory"))
+                    .then_some(GOAL);
+                report.add(name(form, steps, phase), "µs/step", runs, goal);
+            }
+        }
+        for phase in PHASES {
+            let at = |size: usize| report.value(&name(form, size, phase));
+            if let (Some(least), Some(most)) = (at(SIZES[0]), at(SIZES[SIZES.len() - 1])) {
+                let name = format!(
+                    "{}: {phase}, a step of 100,000 to one of 10,000",
+                    form.name()
                 );
-                let began = Instant::now();
-                let outcome = etl.submit(&stored, trigger).await?.wait().await?;
-                let took = began.elapsed();
-                anyhow::ensure!(outcome.is_success());
-                etl.shutdown().await;
-                Ok(took)
-            })?;
-            let figures = [validated, compiled, driven, ran].map(|took| per_step(took, steps));
-            println!(
-                "{:8} {steps:6} {:10.2} {:10.2} {:10.2} {:10.2}",
-                format!("{form:?}"),
-                figures[0],
-                figures[1],
-                figures[2],
-                figures[3]
-            );
+                report.add(name, "times", vec![most / least], None);
+            }
         }
     }
+    report.keep()?;
     Ok(())
+}
+
+fn name(form: Form, steps: usize, phase: &str) -> String {
+    format!("{} {steps}: {phase}", form.name())
+}
+
+fn measure(
+    document: &Arc<Pipeline>,
+    registry: &Registry,
+    runtime: &Runtime,
+) -> Result<[Duration; PHASES.len()]> {
+    let began = Instant::now();
+    let faults = plan::validate(document, registry);
+    let validated = began.elapsed();
+    ensure!(faults.is_empty(), "{faults:?}");
+
+    let began = Instant::now();
+    let plan = compile(document, registry)?;
+    let compiled = began.elapsed();
+
+    let began = Instant::now();
+    ensure!(drive(&plan)? == document.steps.len());
+    let driven = began.elapsed();
+
+    let ran = runtime.block_on(run(document))?;
+    Ok([validated, compiled, driven, ran])
+}
+
+/// One job through every service of the runtime, with the store in memory: from its submission to its end.
+async fn run(document: &Arc<Pipeline>) -> Result<Duration> {
+    let etl = Etl::builder().connector(Noop).max_steps(SLOTS).build();
+    let stored = etl.put(document).await?;
+    let trigger = Trigger::new(TriggerType::Api, By::system(), Map::new());
+    let began = Instant::now();
+    let outcome = etl.submit(&stored, trigger).await?.wait().await?;
+    let took = began.elapsed();
+    ensure!(outcome.is_success() && outcome.steps.len() == document.steps.len());
+    etl.shutdown().await;
+    Ok(took)
 }

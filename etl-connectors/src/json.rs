@@ -42,7 +42,8 @@ pub(crate) async fn rows_to_json(
     Ok((found, false))
 }
 
-fn to_json(batch: &RecordBatch) -> Result<Vec<Value>, StepError> {
+/// All rows of a batch as JSON objects.
+pub(crate) fn to_json(batch: &RecordBatch) -> Result<Vec<Value>, StepError> {
     let failed = |error| fault::arrow("showing rows as JSON", error);
     if batch.num_rows() == 0 {
         return Ok(Vec::new());

@@ -47,6 +47,7 @@ pub fn builtin() -> Registry {
     let mut registry = Registry::new();
     #[cfg(feature = "sql")]
     {
+        registry.insert(steps::Assert);
         registry.insert(steps::Copy);
         registry.insert(steps::Sql);
     }

@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use datafusion::common::{Column, SchemaError};
 use datafusion::error::DataFusionError;
-use etl_core::model::StepError;
+use etl_core::model::{StepError, nearest};
 
 use crate::flow::fault;
 
@@ -37,6 +38,13 @@ pub(super) fn query_failed(
         return error;
     }
     match error.find_root() {
+        DataFusionError::SchemaError(schema_error, _) => match &**schema_error {
+            SchemaError::FieldNotFound {
+                field,
+                valid_fields,
+            } => return StepError::permanent(unknown_column(field, valid_fields)),
+            _ => StepError::permanent(format!("{what} failed")),
+        },
         DataFusionError::ResourcesExhausted(_) => StepError::permanent(format!(
             "{what} failed: the query needs more memory than a step has; reduce what it sorts, joins or groups at once"
         )),
@@ -47,6 +55,28 @@ pub(super) fn query_failed(
         _ => StepError::permanent(format!("{what} failed")),
     }
     .because(Shown(error))
+}
+
+/// How many columns a message lists.
+const LISTED: usize = 50;
+
+fn unknown_column(field: &Column, known: &[Column]) -> String {
+    let hint = nearest(&field.name, known.iter().map(|column| column.name.as_str()))
+        .map(|near| format!("; did you mean {near:?}?"))
+        .unwrap_or_default();
+    let mut names: Vec<String> = known.iter().take(LISTED).map(Column::flat_name).collect();
+    if known.len() > LISTED {
+        names.push(format!("{} more", known.len() - LISTED));
+    }
+    let columns = if names.is_empty() {
+        "there are none".to_owned()
+    } else {
+        format!("there are {}", names.join(", "))
+    };
+    format!(
+        "the query names a column {:?}, which is not there{hint}\nof columns {columns}",
+        field.flat_name()
+    )
 }
 
 /// The engine's error as people should see it.

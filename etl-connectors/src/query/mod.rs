@@ -3,6 +3,10 @@
 mod fault;
 mod names;
 mod session;
+mod statement;
 mod table;
+#[cfg(test)]
+mod tests;
+mod yielding;
 
-pub(crate) use session::Session;
+pub(crate) use session::{Metering, Session};

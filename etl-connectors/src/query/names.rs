@@ -63,7 +63,9 @@ impl Visitor for Aliases {
             match item {
                 SelectItem::ExprWithAlias { alias, .. } => self.add(alias),
                 SelectItem::ExprWithAliases { aliases, .. } => {
-                    aliases.iter().for_each(|alias| self.add(alias));
+                    for alias in aliases {
+                        self.add(alias);
+                    }
                 }
                 _ => {}
             }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::common::TableReference;
+use datafusion::dataframe::DataFrame;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{
     ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl,
@@ -12,6 +13,9 @@ use datafusion::execution::context::SQLOptions;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use etl_core::model::StepError;
@@ -20,9 +24,12 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::fault::{FirstFault, query_failed};
 use super::names::Columns;
+use super::statement;
 use super::table::Scan;
+use super::yielding::YieldingJoins;
+use crate::endpoint::SourceConfig;
 use crate::flow::{Flow, Rows, Source};
-use crate::location::{Input, Location};
+use crate::location::{Input, Location, inputs};
 
 /// How much memory the operators of a query may hold together; sorts and aggregates then go on on disk.
 const MEMORY_BYTES: usize = 256 * 1024 * 1024;
@@ -32,21 +39,39 @@ const PARTITIONS: usize = 2;
 
 const BATCH_ROWS: usize = 8192;
 
+/// How many batches of an answer may wait to be taken.
+const BATCHES_AHEAD: usize = 2;
+
+/// Whether the records of an input are counted as they are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Metering {
+    /// Each is.
+    Records,
+    /// They are not: the engine reads the files by itself, and only what a query needs of them.
+    None,
+}
+
 /// A query engine with the tables of one step.
 pub(crate) struct Session {
     context: SessionContext,
     flow: Flow,
     first_fault: FirstFault,
     columns: Columns,
+    tables: Vec<String>,
 }
 
 impl Session {
     /// An engine without tables.
     pub(crate) fn new(flow: &Flow) -> Result<Self, StepError> {
+        Self::with_memory(flow, MEMORY_BYTES)
+    }
+
+    /// An engine whose operators may hold `memory` bytes together.
+    pub(super) fn with_memory(flow: &Flow, memory: usize) -> Result<Self, StepError> {
         let first_fault = FirstFault::default();
         let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::OsTmpDirectory);
         let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(FairSpillPool::new(MEMORY_BYTES)))
+            .with_memory_pool(Arc::new(FairSpillPool::new(memory)))
             .with_disk_manager_builder(disk)
             .build_arc()
             .map_err(|error| query_failed("starting the query engine", error, &first_fault))?;
@@ -58,12 +83,35 @@ impl Session {
         // Sinks see the plain types; a view of strings would only be copied back.
         options.sql_parser.map_string_types_to_utf8view = false;
         options.execution.parquet.schema_force_view_types = false;
+        let state = SessionStateBuilder::new()
+            .with_config(config)
+            .with_runtime_env(runtime)
+            .with_default_features()
+            .with_physical_optimizer_rule(Arc::new(YieldingJoins))
+            .build();
         Ok(Self {
-            context: SessionContext::new_with_config_rt(config, runtime),
+            context: SessionContext::new_with_state(state),
             flow: flow.clone(),
             first_fault,
             columns: Columns::default(),
+            tables: Vec::new(),
         })
+    }
+
+    /// Makes what a source configuration says the table `name`, in the way that reads it fastest.
+    pub(crate) async fn add_input(
+        &mut self,
+        name: &str,
+        config: &SourceConfig,
+    ) -> Result<Metering, StepError> {
+        if let Some(url) = config.parquet_url() {
+            let files = inputs(url, &self.flow.again()).await?;
+            if self.add_parquet(name, &files).await? {
+                return Ok(Metering::None);
+            }
+        }
+        self.add(name, Arc::from(config.source())).await?;
+        Ok(Metering::Records)
     }
 
     /// Makes a source the table `name`. It is opened now, for its columns, and again for every further scan of it.
@@ -82,11 +130,7 @@ impl Session {
 
     /// Makes Parquet files of this machine the table `name`, read by the engine itself, which skips columns and row groups that
     /// the query has no use for. False if these files can't be read that way.
-    pub(crate) async fn add_parquet(
-        &mut self,
-        name: &str,
-        files: &[Input],
-    ) -> Result<bool, StepError> {
+    async fn add_parquet(&mut self, name: &str, files: &[Input]) -> Result<bool, StepError> {
         let mut urls = Vec::with_capacity(files.len());
         for file in files {
             let Location::Local(path) = &file.place else {
@@ -126,6 +170,7 @@ impl Session {
         for field in table.schema().fields() {
             self.columns.add(field.name());
         }
+        self.tables.push(name.to_owned());
         // Names in SQL are folded to lower case unless quoted; an input is found either way it is written.
         let lower = name.to_lowercase();
         if lower != name {
@@ -141,26 +186,38 @@ impl Session {
 
     /// Runs a query. Anything else than a query is refused.
     pub(crate) async fn query(&self, sql: &str) -> Result<Rows, StepError> {
+        let state = self.context.state();
+        let failed = |error| self.failed("planning the query", error);
+        let mut statement = statement::parse(sql, &state)?;
+        statement::refuse_unknown_tables(&statement, &self.tables, &state)?;
+        self.columns.spell(&mut statement);
+        let plan = state
+            .statement_to_plan(Statement::Statement(Box::new(statement)))
+            .await
+            .map_err(failed)?;
+        // A query may hold what is none, such as an INSERT that follows WITH.
         let only_queries = SQLOptions::new()
             .with_allow_ddl(false)
             .with_allow_dml(false)
             .with_allow_statements(false);
-        let failed = |error| self.failed("planning the query", error);
-        let state = self.context.state();
-        let dialect = state.config_options().sql_parser.dialect;
-        let mut statement = state.sql_to_statement(sql, &dialect).map_err(failed)?;
-        if let Statement::Statement(statement) = &mut statement {
-            self.columns.spell(statement);
-        }
-        let plan = state.statement_to_plan(statement).await.map_err(failed)?;
         only_queries.verify_plan(&plan).map_err(failed)?;
-        let frame = self
-            .context
-            .execute_logical_plan(plan)
+        self.run(DataFrame::new(state, plan)).await
+    }
+
+    /// A table, to build a query on without SQL.
+    pub(crate) async fn table(&self, name: &str) -> Result<DataFrame, StepError> {
+        self.context
+            .table(TableReference::bare(name))
             .await
-            .map_err(failed)?;
-        let stream = frame.execute_stream().await.map_err(failed)?;
-        let schema = stream.schema();
+            .map_err(|error| self.failed("reading the input", error))
+    }
+
+    /// Runs a query that is built already.
+    pub(crate) async fn run(&self, frame: DataFrame) -> Result<Rows, StepError> {
+        let failed = |error| self.failed("planning the query", error);
+        let task = Arc::new(frame.task_ctx());
+        let plan = frame.create_physical_plan().await.map_err(failed)?;
+        let schema = plan.schema();
         let mut names = std::collections::BTreeSet::new();
         if let Some(twice) = schema.fields().iter().find(|f| !names.insert(f.name())) {
             return Err(StepError::permanent(format!(
@@ -168,8 +225,22 @@ impl Session {
                 twice.name()
             )));
         }
+        // On a task of its own: whoever waits for rows can stop waiting at once, however long the engine computes without a
+        // pause. The task is aborted when the rows are dropped.
+        let mut ahead = RecordBatchReceiverStreamBuilder::new(schema.clone(), BATCHES_AHEAD);
+        let sender = ahead.tx();
+        let mut stream = execute_stream(plan, task).map_err(failed)?;
+        ahead.spawn(async move {
+            while let Some(batch) = stream.next().await {
+                if sender.send(batch).await.is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        });
         let first_fault = self.first_fault.clone();
-        let batches = stream
+        let batches = ahead
+            .build()
             .map(move |batch| {
                 batch.map_err(|error| query_failed("running the query", error, &first_fault))
             })
@@ -177,7 +248,12 @@ impl Session {
         Ok(Rows { schema, batches })
     }
 
-    fn failed(&self, what: &str, error: datafusion::error::DataFusionError) -> StepError {
+    /// A failure of this engine as a failure of the step.
+    pub(crate) fn failed(
+        &self,
+        what: &str,
+        error: datafusion::error::DataFusionError,
+    ) -> StepError {
         query_failed(what, error, &self.first_fault)
     }
 }

@@ -70,8 +70,6 @@ impl Connector for Copy {
                 (session.query(query).await?, Counts::Query)
             }
         };
-        let staged = sink.stage(report::watched(rows, &flow), &flow).await?;
-        let loaded = staged.publish(&flow).await?;
-        report::finish(&flow, &loaded, counts).await
+        report::load(&*sink, report::watched(rows, &flow), &flow, counts).await
     }
 }

@@ -1,5 +1,7 @@
 //! The steps: what a document names as `connector_type`.
 
+#[cfg(feature = "sql")]
+mod assert;
 #[cfg(feature = "command")]
 mod command;
 #[cfg(feature = "sql")]
@@ -13,6 +15,10 @@ mod sleep;
 #[cfg(feature = "sql")]
 mod sql;
 
+#[cfg(feature = "sql")]
+pub use assert::{
+    AcceptedValues, Assert, AssertConfig, Checks, OneOrMany, QueryCheck, RowCount, Scalar,
+};
 #[cfg(feature = "command")]
 pub use command::{Command, CommandConfig, Protocol};
 #[cfg(feature = "sql")]

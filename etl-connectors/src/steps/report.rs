@@ -8,7 +8,7 @@ use futures_util::stream::{self, StreamExt};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::flow::{Flow, Loaded, Rows, fault};
+use crate::flow::{Flow, Rows, Sink, fault};
 
 /// How often progress is told.
 const EVERY: Duration = Duration::from_millis(200);
@@ -16,11 +16,10 @@ const EVERY: Duration = Duration::from_millis(200);
 /// How many file names an output holds: it has a size limit, and a person reads fewer.
 const MAX_FILES: usize = 1000;
 
-/// The same rows, which stop at once on cancellation and tell the step's progress as they pass.
-pub(super) fn watched(rows: Rows, flow: &Flow) -> Rows {
-    let flow = flow.clone();
+/// The same rows, which stop at once on cancellation.
+pub(super) fn stopping(rows: Rows, flow: &Flow) -> Rows {
     let cancelled = flow.ctx.cancelled().clone();
-    let stopping = stream::unfold(Some(rows.batches), move |batches| {
+    let batches = stream::unfold(Some(rows.batches), move |batches| {
         let cancelled = cancelled.clone();
         async move {
             let mut batches = batches?;
@@ -31,10 +30,22 @@ pub(super) fn watched(rows: Rows, flow: &Flow) -> Rows {
                 batch = batches.next() => batch.map(|batch| (batch, Some(batches))),
             }
         }
-    });
+    })
+    .boxed();
+    Rows {
+        schema: rows.schema,
+        batches,
+    }
+}
+
+/// The same rows, which stop at once on cancellation and tell the step's progress as they pass.
+pub(super) fn watched(rows: Rows, flow: &Flow) -> Rows {
+    let rows = stopping(rows, flow);
+    let flow = flow.clone();
     let mut told = Instant::now();
     let mut passed = 0;
-    let batches = stopping
+    let batches = rows
+        .batches
         .inspect(move |batch| {
             passed += batch.as_ref().map_or(0, |batch| batch.num_rows() as u64);
             if told.elapsed() >= EVERY {
@@ -66,16 +77,20 @@ pub(super) enum Counts {
     LoadedOnly,
 }
 
-/// The report of a step that loaded rows into a sink.
-pub(super) async fn finish(
+/// Loads rows into a sink and reports what came of it.
+pub(super) async fn load(
+    sink: &dyn Sink,
+    rows: Rows,
     flow: &Flow,
-    loaded: &Loaded,
     counts: Counts,
 ) -> Result<Report, StepError> {
+    let staged = sink.stage(rows, flow).await?;
+    // Whatever can fail comes before the rows become visible.
+    flow.quarantine.publish(&flow.ctx).await?;
+    let loaded = staged.publish(flow).await?;
     // Read in this order: a record is counted as read before it is counted as quarantined.
     let rows_quarantined = flow.quarantine.count();
     let rows_read = flow.meter.rows_read();
-    flow.quarantine.publish(&flow.ctx).await?;
     let left = rows_read.checked_sub(rows_quarantined + loaded.rows);
     let rows_filtered = match counts {
         // Nothing may be missing here: a wrong sum is left for the engine to refuse.

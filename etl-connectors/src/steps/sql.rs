@@ -1,7 +1,6 @@
 //! `sql`: a query over named inputs, to a sink or into the step's output.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use etl_core::contract::{Connector, NoCredential, StepContext};
 use etl_core::model::{EffectClass, Report, StepError};
@@ -13,7 +12,7 @@ use super::report;
 use crate::endpoint::{InputConfig, SinkConfig};
 use crate::flow::Flow;
 use crate::json::rows_to_json;
-use crate::query::Session;
+use crate::query::{Metering, Session};
 
 /// How many rows a step's output holds.
 const MAX_OUTPUT_ROWS: usize = 1000;
@@ -31,7 +30,9 @@ pub struct Sql;
     "output": {"type": "parquet", "url": "artifact://flights.parquet"},
 }))]
 pub struct SqlConfig {
-    /// The tables of the query, by name: a source each, or the URL of an artifact or file whose extension says what it is.
+    /// The tables of the query, by name: a source each, or the URL of an artifact or file whose extension says what it is. The
+    /// query can read nothing else; without inputs it can only compute.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, InputConfig>,
     /// One query (`SELECT` or `WITH`). Unquoted names are found in any case.
     pub query: String,
@@ -77,33 +78,16 @@ impl Connector for Sql {
     ) -> Result<Report, StepError> {
         let flow = Flow::new(ctx);
         let mut session = Session::new(&flow)?;
-        let mut is_metered = true;
+        let mut counts = report::Counts::Query;
         for (name, input) in &config.inputs {
-            let source = input.config()?;
-            let is_native = match source.parquet_url() {
-                Some(url) => {
-                    let files = crate::location::inputs(url, &flow.again()).await?;
-                    session.add_parquet(name, &files).await?
-                }
-                None => false,
-            };
-            if !is_native {
-                session.add(name, Arc::from(source.source())).await?;
+            if session.add_input(name, &input.config()?).await? == Metering::None {
+                counts = report::Counts::LoadedOnly;
             }
-            // What the engine reads by itself it does not count record by record.
-            is_metered &= !is_native;
         }
         let rows = session.query(&config.query).await?;
         let mut rows = report::watched(rows, &flow);
         if let Some(output) = &config.output {
-            let staged = output.sink()?.stage(rows, &flow).await?;
-            let loaded = staged.publish(&flow).await?;
-            let counts = if is_metered {
-                report::Counts::Query
-            } else {
-                report::Counts::LoadedOnly
-            };
-            return report::finish(&flow, &loaded, counts).await;
+            return report::load(&*output.sink()?, rows, &flow, counts).await;
         }
         let (rows, more) = rows_to_json(&mut rows, MAX_OUTPUT_ROWS).await?;
         if more {

@@ -1,0 +1,76 @@
+use std::sync::Arc;
+
+use etl_core::artifact::ArtifactStorage;
+use etl_core::contract::{ContextParts, StepContext};
+use etl_core::model::{
+    AttemptKey, ExecutorKind, Fence, JobId, StepError, StepKey, StepTask, Timestamp,
+};
+use futures_util::{StreamExt, TryStreamExt};
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::Session;
+use crate::flow::Flow;
+
+const MIB: usize = 1024 * 1024;
+
+fn flow() -> Flow {
+    let key = AttemptKey {
+        job: JobId(uuid::Uuid::nil()),
+        step: StepKey::step(0),
+        attempt: 1,
+    };
+    let task = StepTask {
+        key,
+        fence: Fence(1),
+        pipeline: "p".into(),
+        step_name: "s".into(),
+        connector_type: "sql".into(),
+        config: Arc::new(Value::Null),
+        credential: None,
+        executor: ExecutorKind::InProcess,
+        resources: None,
+        checkpoint: None,
+        deadline: Timestamp::from(chrono::Utc::now()),
+        base_dir: None,
+    };
+    Flow::new(StepContext::new(ContextParts {
+        task: Arc::new(task),
+        artifacts: ArtifactStorage::memory().area(&key),
+        events: mpsc::channel(1).0,
+        cancellation: CancellationToken::new(),
+    }))
+}
+
+/// How many rows a query gives within so much memory.
+async fn rows(memory: usize, sql: &str) -> Result<usize, StepError> {
+    let session = Session::with_memory(&flow(), memory)?;
+    let rows = session.query(sql).await?;
+    rows.batches
+        .map(|batch| batch.map(|batch| batch.num_rows()))
+        .try_fold(0, |sum, rows| async move { Ok(sum + rows) })
+        .await
+}
+
+#[tokio::test]
+async fn sorts_and_groups_of_more_than_the_memory_go_on_on_disk() {
+    let series = "generate_series(1, 300000)";
+    let sort =
+        format!("SELECT value, repeat('x', 100) AS t FROM {series} ORDER BY value % 1000, t");
+    assert_eq!(rows(24 * MIB, &sort).await.unwrap(), 300_000);
+    let group = format!(
+        "SELECT value, count(*) AS n, max(repeat('x', 50)) AS t FROM {series} GROUP BY value"
+    );
+    assert_eq!(rows(24 * MIB, &group).await.unwrap(), 300_000);
+}
+
+#[tokio::test]
+async fn what_can_not_go_on_on_disk_fails_and_says_why() {
+    let sql = "SELECT count(*) AS n FROM generate_series(1, 400000) a, generate_series(1, 3) b WHERE a.value > b.value * b.value";
+    let error = rows(MIB, sql).await.unwrap_err();
+    assert!(
+        error.message.contains("more memory than a step has"),
+        "{error}"
+    );
+}

@@ -1,14 +1,18 @@
 //! Text and model: a pipeline document as people write it, with the exact place of every fault.
 
+mod places;
 mod pointer;
 mod read;
+mod scalar;
 mod shape;
+mod surrogates;
 #[cfg(test)]
 mod tests;
 mod yaml;
 
 pub use crate::model::Fault;
+pub use places::{Place, Places};
+pub(crate) use pointer::escape;
 pub(crate) use read::SHAPE;
 pub use read::{Document, LocatedFault, Read, read};
 pub use shape::{Shape, Templates};
-pub use yaml::{Place, Places};

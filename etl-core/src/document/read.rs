@@ -1,13 +1,15 @@
 //! A pipeline document read as far as it can be, so that one look finds every fault.
 
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::places::{Place, Places};
 use super::pointer;
-use super::shape::{Shape, Templates};
-use super::yaml::{Place, Places, load};
+use super::shape::{About, Finding, Shape, Templates};
+use super::yaml::load;
 use crate::model::{Fault, Pipeline};
 
 /// A pipeline with the places of its text.
@@ -37,6 +39,32 @@ pub struct Read {
     pub document: Option<Document>,
     /// The faults of its shape.
     pub faults: Vec<LocatedFault>,
+    /// The parts that are not as they were written, by pointer.
+    mended: HashSet<String>,
+}
+
+impl Read {
+    fn nothing(faults: Vec<LocatedFault>) -> Self {
+        Self {
+            document: None,
+            faults,
+            mended: HashSet::new(),
+        }
+    }
+
+    /// Whether a place is in a part that is not as it was written, so that what is wrong there was said already.
+    pub(crate) fn is_mended(&self, pointer: &str) -> bool {
+        let mut pointer = pointer;
+        loop {
+            if self.mended.contains(pointer) {
+                return true;
+            }
+            match pointer.rsplit_once('/') {
+                Some((parent, _)) => pointer = parent,
+                None => return false,
+            }
+        }
+    }
 }
 
 /// The shape of the document, but for the connectors' own configurations.
@@ -63,10 +91,7 @@ pub fn read(text: &str) -> Read {
                 column,
                 fault: Fault::new("", fault.message),
             };
-            return Read {
-                document: None,
-                faults: vec![fault],
-            };
+            return Read::nothing(vec![fault]);
         }
     };
     let places = loaded.places;
@@ -83,84 +108,105 @@ pub fn read(text: &str) -> Read {
     if !value.is_object() {
         let message = "a pipeline is wanted here: an object with \"name\" and \"steps\"";
         faults.push(locate(&places, Fault::new("", message)));
-        return Read {
-            document: None,
-            faults,
-        };
+        return Read::nothing(faults);
     }
-    // What is faulty is left out and the rest looked at again: a default in its place may be all that was missing.
+    let mut mended = HashSet::new();
+    // What is faulty is mended and the rest looked at again: a default in its place may be all that was missing.
     for round in 0..4 {
-        let found = SHAPE.faults(&value);
+        let found = SHAPE.findings(&value);
         if found.is_empty() {
             break;
         }
-        for fault in found {
-            mend(&mut value, &fault);
+        for finding in found {
+            mended.extend(mend(&mut value, &finding));
             if round == 0 {
-                faults.push(locate(&places, fault));
+                faults.push(locate_finding(&places, finding));
             }
         }
     }
-    let pipeline = match Pipeline::deserialize(&value) {
-        Ok(pipeline) => pipeline,
-        Err(_) if !faults.is_empty() => {
-            return Read {
-                document: None,
-                faults,
-            };
-        }
+    match Pipeline::deserialize(&value) {
+        Ok(pipeline) => Read {
+            document: Some(Document { pipeline, places }),
+            faults,
+            mended,
+        },
+        Err(_) if !faults.is_empty() => Read::nothing(faults),
         Err(error) => {
             faults.push(locate(&places, Fault::new("", error.to_string())));
-            return Read {
-                document: None,
-                faults,
+            Read::nothing(faults)
+        }
+    }
+}
+
+/// Makes a document as if a fault were not there, so that what follows from it is not taken for a fault of its own. Gives
+/// the pointer of what is not as it was written.
+fn mend(value: &mut Value, Finding { fault, about }: &Finding) -> Option<String> {
+    let pointer = &fault.pointer;
+    match about {
+        About::MissingKey(key) => {
+            let stand_in = match key.as_str() {
+                "steps" | "dependencies" => json!([]),
+                "limit" => json!(1),
+                // A name that no one can have written, so that nothing refers to it by chance.
+                _ => json!(format!("unnamed{}", pointer.replace('/', "-"))),
             };
-        }
-    };
-    Read {
-        document: Some(Document { pipeline, places }),
-        faults,
-    }
-}
-
-/// Takes a fault out of a document, or puts what is missing in.
-fn mend(value: &mut Value, fault: &Fault) {
-    if let Some(key) = fault
-        .message
-        .strip_prefix("the key \"")
-        .and_then(|rest| rest.strip_suffix("\" is missing"))
-    {
-        let stand_in = match key {
-            "steps" | "dependencies" => json!([]),
-            "limit" => json!(1),
-            // A name that no one can have written, so that nothing refers to it by chance.
-            _ => json!(format!("unnamed{}", fault.pointer.replace('/', "-"))),
-        };
-        if let Some(Value::Object(object)) = value.pointer_mut(&fault.pointer) {
+            let object = value.pointer_mut(pointer)?.as_object_mut()?;
             object.entry(key).or_insert(stand_in);
+            Some(format!("{pointer}/{key}"))
         }
-        return;
+        About::UnknownKey(meant) => {
+            let (parent, key) = pointer::split(pointer)?;
+            let object = value.pointer_mut(parent)?.as_object_mut()?;
+            let unknown = object.remove(&key)?;
+            if let Some(meant) = meant {
+                object.entry(meant.as_str()).or_insert(unknown);
+            }
+            None
+        }
+        About::Value => {
+            let (parent, last) = pointer::split(pointer)?;
+            match value.pointer_mut(parent)? {
+                // A name that does not fit its pattern: others may refer to it all the same.
+                Value::Object(object) => {
+                    let is_name = last == "name" || last == "connector_type";
+                    if is_name && object.get(&last).is_some_and(Value::is_string) {
+                        return None;
+                    }
+                    object.remove(&last);
+                }
+                // Positions of the others must not move: faults name them.
+                Value::Array(items) => {
+                    let of_objects = ["steps", "on_success", "on_failure"]
+                        .iter()
+                        .any(|list| parent.ends_with(list));
+                    let item = items.get_mut(last.parse::<usize>().ok()?)?;
+                    *item = if of_objects { json!({}) } else { json!("") };
+                }
+                _ => return None,
+            }
+            Some(pointer.clone())
+        }
     }
-    let is_required = matches!(pointer::split(&fault.pointer), Some((_, last)) if last == "name" || last == "connector_type");
-    if is_required && value.pointer(&fault.pointer).is_some_and(Value::is_string) {
-        // A name that does not fit its pattern: others may refer to it all the same.
-        return;
-    }
-    pointer::remove(value, &fault.pointer);
 }
 
-fn locate(places: &Places, fault: Fault) -> LocatedFault {
-    // Unknown and doubled keys are shown at the key, wrong values at the value.
-    let about_key =
-        fault.message.starts_with("unknown key") || fault.message.contains("is there twice");
-    let Place { line, column } = if about_key {
-        places.of(&fault.pointer)
-    } else {
-        places.of_value(&fault.pointer)
+fn locate_finding(places: &Places, Finding { fault, about }: Finding) -> LocatedFault {
+    // Unknown keys are shown at the key, wrong values at the value.
+    let Place { line, column } = match about {
+        About::UnknownKey(_) => places.of(&fault.pointer),
+        About::Value | About::MissingKey(_) => places.of_value(&fault.pointer),
     };
     LocatedFault {
         line,
         column,
         fault,
     }
+}
+
+fn locate(places: &Places, fault: Fault) -> LocatedFault {
+    let about = if fault.message.starts_with("unknown key") {
+        About::UnknownKey(None)
+    } else {
+        About::Value
+    };
+    locate_finding(places, Finding { fault, about })
 }

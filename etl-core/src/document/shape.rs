@@ -19,6 +19,36 @@ pub struct Shape {
     templates: Templates,
 }
 
+/// A fault of shape, and what can be done so that one look finds the others too.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Finding {
+    pub(super) fault: Fault,
+    pub(super) about: About,
+}
+
+/// What a fault of shape is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum About {
+    /// The value that the pointer leads to.
+    Value,
+    /// The key that the pointer ends with: nobody knows it. With the one that was probably meant.
+    UnknownKey(Option<String>),
+    /// A key that is not there.
+    MissingKey(String),
+}
+
+impl Finding {
+    fn value(fault: Fault) -> Self {
+        Self {
+            fault,
+            about: About::Value,
+        }
+    }
+}
+
+/// How many faults of one value are told. Each holds a pointer, and a hostile document may have one in every value.
+const MAX_FAULTS: usize = 1000;
+
 /// Whether a text with a template in it passes for any value, because what it gives is not known yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Templates {
@@ -58,27 +88,37 @@ impl Shape {
 
     /// Every fault of a value.
     pub fn faults(&self, value: &Value) -> Vec<Fault> {
-        let mut faults: Vec<Fault> = self
+        let findings = self.findings(value).into_iter();
+        findings.map(|finding| finding.fault).collect()
+    }
+
+    /// Every fault of a value, with what it is about.
+    pub(super) fn findings(&self, value: &Value) -> Vec<Finding> {
+        let mut findings: Vec<Finding> = self
             .validator
             .iter_errors(value)
             .flat_map(|error| self.explain(&error))
+            .take(MAX_FAULTS)
             .collect();
-        faults.sort();
-        faults.dedup();
-        faults
+        findings.sort();
+        findings.dedup();
+        findings
     }
 
-    fn explain(&self, error: &ValidationError<'_>) -> Vec<Fault> {
-        let pointer = error.instance_path().as_str().to_owned();
-        let value = error.instance();
-        if self.templates == Templates::Pass
+    fn passes(&self, value: &Value) -> bool {
+        self.templates == Templates::Pass
             && value
                 .as_str()
                 .is_some_and(|text| text.contains("{{") || text.contains("{%"))
-        {
+    }
+
+    fn explain(&self, error: &ValidationError<'_>) -> Vec<Finding> {
+        let pointer = error.instance_path().as_str().to_owned();
+        let value = error.instance();
+        if self.passes(value) {
             return Vec::new();
         }
-        let fault = |message: String| vec![Fault::new(pointer.clone(), message)];
+        let fault = |message: String| vec![Finding::value(Fault::new(pointer.clone(), message))];
         match error.kind() {
             ValidationErrorKind::AdditionalProperties { unexpected }
             | ValidationErrorKind::UnevaluatedProperties { unexpected } => {
@@ -88,9 +128,10 @@ impl Shape {
                     .map(|key| unknown_key(&pointer, key, &known))
                     .collect()
             }
-            ValidationErrorKind::Required { property } => {
-                fault(format!("the key {property} is missing"))
-            }
+            ValidationErrorKind::Required { property } => vec![Finding {
+                fault: Fault::new(pointer, format!("the key {property} is missing")),
+                about: About::MissingKey(property.as_str().unwrap_or_default().into()),
+            }],
             ValidationErrorKind::Type { kind } => fault(format!(
                 "{} is wanted here, this is {}",
                 wanted(kind),
@@ -147,7 +188,7 @@ impl Shape {
         pointer: &str,
         value: &Value,
         branches: &[Vec<ValidationError<'static>>],
-    ) -> Vec<Fault> {
+    ) -> Vec<Finding> {
         let type_pointer = format!("{pointer}/type");
         let is_tagged = branches
             .iter()
@@ -160,11 +201,17 @@ impl Shape {
                 .filter_map(|error| tag_of(error, &type_pointer))
                 .collect();
             let Some(tag) = object.get("type") else {
-                return vec![
-                    Fault::new(pointer, "the key \"type\" is missing")
-                        .hint(format!("known types: {}", joined(&known))),
-                ];
+                let fault = Fault::new(pointer, "the key \"type\" is missing")
+                    .hint(format!("known types: {}", joined(&known)));
+                return vec![Finding {
+                    fault,
+                    about: About::MissingKey("type".into()),
+                }];
             };
+            // Which branch is meant is not known before the template is rendered.
+            if self.passes(tag) {
+                return Vec::new();
+            }
             // The branch that is meant has no fault in its tag.
             let meant = branches.iter().find(|errors| {
                 errors
@@ -179,7 +226,7 @@ impl Shape {
                 None => one_of(&type_pointer, tag, &known.into_iter().collect::<Vec<_>>()),
             };
         }
-        let explained: Vec<Vec<Fault>> = branches
+        let explained: Vec<Vec<Finding>> = branches
             .iter()
             .map(|errors| {
                 errors
@@ -204,32 +251,24 @@ impl Shape {
         if !constants.is_empty() && (value.is_string() || constants.len() >= branches.len()) {
             return one_of(pointer, value, &constants);
         }
-        let kinds: Vec<String> = branches
-            .iter()
-            .flatten()
-            .filter(|error| error.instance_path().as_str() == pointer)
-            .filter_map(|error| match error.kind() {
-                ValidationErrorKind::Type { kind } => Some(wanted(kind)),
-                _ => None,
-            })
-            .filter(|kind| kind != "nothing")
-            .collect();
+        let mut kinds = Vec::new();
+        wanted_kinds(pointer, branches, &mut kinds);
         // An alternative that failed below its top is the one that was meant.
-        let deeper = explained.iter().filter(|faults| {
-            faults
+        let deeper = explained.iter().filter(|findings| {
+            findings
                 .iter()
-                .all(|fault| fault.pointer != pointer || !is_kind(fault))
+                .all(|finding| finding.fault.pointer != pointer || !is_kind(&finding.fault))
         });
-        match deeper.min_by_key(|faults| faults.len()) {
-            Some(faults) => faults.clone(),
-            None => vec![Fault::new(
+        match deeper.min_by_key(|findings| findings.len()) {
+            Some(findings) => findings.clone(),
+            None => vec![Finding::value(Fault::new(
                 pointer,
                 format!(
                     "{} is wanted here, this is {}",
                     kinds.join(" or "),
                     shown(value)
                 ),
-            )],
+            ))],
         }
     }
 
@@ -289,19 +328,24 @@ fn tag_of(error: &ValidationError<'_>, type_pointer: &str) -> Option<String> {
     None
 }
 
-fn unknown_key(pointer: &str, key: &str, known: &[String]) -> Fault {
+fn unknown_key(pointer: &str, key: &str, known: &[String]) -> Finding {
     let fault = Fault::new(
         format!("{pointer}/{}", escape(key)),
         format!("unknown key {key:?}"),
     );
-    match nearest(key, known.iter().map(String::as_str)) {
+    let near = nearest(key, known.iter().map(String::as_str));
+    let fault = match near {
         Some(near) => fault.did_you_mean(Some(near)),
         None if known.is_empty() => fault,
         None => fault.hint(format!("known keys: {}", known.join(", "))),
+    };
+    Finding {
+        fault,
+        about: About::UnknownKey(near.map(str::to_owned)),
     }
 }
 
-fn one_of(pointer: &str, value: &Value, known: &[String]) -> Vec<Fault> {
+fn one_of(pointer: &str, value: &Value, known: &[String]) -> Vec<Finding> {
     let fault = Fault::new(
         pointer,
         format!("{} is not one of {}", shown(value), known.join(", ")),
@@ -309,7 +353,7 @@ fn one_of(pointer: &str, value: &Value, known: &[String]) -> Vec<Fault> {
     let near = value
         .as_str()
         .and_then(|word| nearest(word, known.iter().map(String::as_str)));
-    vec![fault.did_you_mean(near)]
+    vec![Finding::value(fault.did_you_mean(near))]
 }
 
 fn strings(value: &Value) -> Vec<String> {
@@ -321,6 +365,27 @@ fn strings(value: &Value) -> Vec<String> {
     match value {
         Value::Array(values) => values.iter().map(text).collect(),
         single => vec![text(single)],
+    }
+}
+
+/// What kinds of values the alternatives take, those within alternatives included.
+fn wanted_kinds(
+    pointer: &str,
+    branches: &[Vec<ValidationError<'static>>],
+    kinds: &mut Vec<String>,
+) {
+    let errors = branches.iter().flatten();
+    for error in errors.filter(|error| error.instance_path().as_str() == pointer) {
+        match error.kind() {
+            ValidationErrorKind::Type { kind } => {
+                kinds.extend(Some(wanted(kind)).filter(|kind| kind != "nothing"));
+            }
+            ValidationErrorKind::AnyOf { context }
+            | ValidationErrorKind::OneOfNotValid { context } => {
+                wanted_kinds(pointer, context, kinds);
+            }
+            _ => {}
+        }
     }
 }
 

@@ -5,60 +5,23 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use saphyr_parser::{Event, Parser, ScalarStyle, Span};
-use serde_json::{Map, Number, Value};
+use saphyr_parser::{Event, Parser, Span, StrInput, Tag};
+use serde_json::{Map, Value};
 
+use super::places::{Parts, Place, Places, Spot};
 use super::pointer::escape;
+use super::scalar::{scalar, unsupported};
+use super::surrogates::{self, Joined};
 use crate::model::{Fault, MAX_DOCUMENT_BYTES};
 
 /// How deep a document may nest.
 const MAX_DEPTH: usize = 64;
-/// How many values aliases may stand for, over all. A document of 1 MiB without aliases has fewer of its own.
-const MAX_ALIASED: usize = 100_000;
-
-/// A place in a text, counted from 1; columns in characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// The line.
-    pub line: usize,
-    /// The column.
-    pub column: usize,
-}
-
-impl Place {
-    pub(super) const START: Self = Self { line: 1, column: 1 };
-}
-
-/// Where keys and values stand, by JSON pointer.
-#[derive(Debug, Clone, Default)]
-pub struct Places {
-    keys: HashMap<String, Place>,
-    values: HashMap<String, Place>,
-}
-
-impl Places {
-    /// Where the key of this entry stands, or else its value, or else the nearest that it is part of.
-    pub fn of(&self, pointer: &str) -> Place {
-        let mut pointer = pointer;
-        loop {
-            if let Some(place) = self.keys.get(pointer).or_else(|| self.values.get(pointer)) {
-                return *place;
-            }
-            match pointer.rsplit_once('/') {
-                Some((parent, _)) => pointer = parent,
-                None => return Place::START,
-            }
-        }
-    }
-
-    /// Where this value stands, or else the nearest that it is part of.
-    pub fn of_value(&self, pointer: &str) -> Place {
-        self.values
-            .get(pointer)
-            .copied()
-            .unwrap_or_else(|| self.of(pointer))
-    }
-}
+/// How many bytes what aliases stand for may have, over all: they may double the largest document and no more.
+const MAX_ALIASED: usize = MAX_DOCUMENT_BYTES;
+/// How long the pointer to a value may be, in bytes. Faults hold pointers, and a document may have many faults.
+const MAX_POINTER: usize = 2048;
+/// How many faults of the text itself are kept.
+const MAX_FAULTS: usize = 1000;
 
 /// A fault of the text itself: nothing can be read beyond it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,18 +39,19 @@ pub(super) struct Loaded {
     pub(super) faults: Vec<(Place, Fault)>,
 }
 
-/// A value without its places, for aliases.
-#[derive(Debug)]
-struct Anchored {
+/// A value that was read.
+struct Node {
     value: Value,
+    spot: Spot,
+    /// What it would take written out, in bytes, about.
     size: usize,
 }
 
 struct Loader<'a> {
-    parser: Parser<'a, saphyr_parser::StrInput<'a>>,
-    anchors: HashMap<usize, Rc<Anchored>>,
+    parser: Parser<'a, StrInput<'a>>,
+    joined: Joined,
+    anchors: HashMap<usize, Rc<(Value, usize)>>,
     aliased: usize,
-    places: Places,
     faults: Vec<(Place, Fault)>,
 }
 
@@ -100,18 +64,18 @@ pub(super) fn load(text: &str) -> Result<Loaded> {
             message,
         });
     }
-    let parser = Parser::new_from_str(text);
+    let (text, joined) = surrogates::join(text.strip_prefix('\u{feff}').unwrap_or(text));
     let mut loader = Loader {
-        parser,
+        parser: Parser::new_from_str(&text),
+        joined,
         anchors: HashMap::new(),
         aliased: 0,
-        places: Places::default(),
         faults: Vec::new(),
     };
-    let value = loader.document()?;
+    let Node { value, spot, .. } = loader.document()?;
     Ok(Loaded {
         value,
-        places: loader.places,
+        places: Places::new(spot),
         faults: loader.faults,
     })
 }
@@ -119,8 +83,8 @@ pub(super) fn load(text: &str) -> Result<Loaded> {
 type Result<T> = std::result::Result<T, TextFault>;
 
 impl<'a> Loader<'a> {
-    fn document(&mut self) -> Result<Value> {
-        let mut value = None;
+    fn document(&mut self) -> Result<Node> {
+        let mut node = None;
         loop {
             let (event, span) = self.next()?;
             match event {
@@ -128,12 +92,18 @@ impl<'a> Loader<'a> {
                 | Event::DocumentStart(_)
                 | Event::DocumentEnd
                 | Event::Nothing => {}
-                Event::StreamEnd => return Ok(value.unwrap_or(Value::Null)),
-                event if value.is_none() => {
-                    value = Some(self.value(event, span, &mut String::new(), 0)?.0);
+                Event::StreamEnd => {
+                    return Ok(node.unwrap_or(Node {
+                        value: Value::Null,
+                        spot: Spot::new(Place::START),
+                        size: 0,
+                    }));
+                }
+                event if node.is_none() => {
+                    node = Some(self.value(event, span, &mut String::new(), 0)?);
                 }
                 _ => {
-                    return Err(fault(
+                    return Err(self.fatal(
                         span,
                         "the file has more than one document; give each pipeline its own file",
                     ));
@@ -145,16 +115,12 @@ impl<'a> Loader<'a> {
     fn next(&mut self) -> Result<(Event<'a>, Span)> {
         match self.parser.next() {
             Some(Ok(next)) => Ok(next),
-            Some(Err(error)) => {
-                let (place, message) = (
-                    place(error.marker().line(), error.marker().col()),
-                    error.info().to_owned(),
-                );
-                Err(TextFault {
-                    place,
-                    message: format!("this is not YAML: {message}"),
-                })
-            }
+            Some(Err(error)) => Err(TextFault {
+                place: self
+                    .joined
+                    .original(place(error.marker().line(), error.marker().col())),
+                message: format!("this is not YAML: {}", error.info()),
+            }),
             None => Err(TextFault {
                 place: Place::START,
                 message: "the text ends too early".into(),
@@ -162,194 +128,179 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// A value and how many values it is made of.
     fn value(
         &mut self,
         event: Event<'a>,
         span: Span,
         pointer: &mut String,
         depth: usize,
-    ) -> Result<(Value, usize)> {
+    ) -> Result<Node> {
         if depth > MAX_DEPTH {
-            return Err(fault(
-                span,
-                format!("values are nested more than {MAX_DEPTH} deep"),
-            ));
+            let message = format!("values are nested more than {MAX_DEPTH} deep");
+            return Err(self.fatal(span, message));
         }
-        self.places.values.insert(pointer.clone(), start(span));
-        let (anchor, value, size) = match event {
-            Event::Alias(anchor) => {
-                let Some(anchored) = self.anchors.get(&anchor) else {
-                    return Err(fault(
-                        span,
-                        "an alias within its own anchor would have no end",
-                    ));
-                };
-                self.aliased += anchored.size;
-                if self.aliased > MAX_ALIASED {
-                    return Err(fault(
-                        span,
-                        format!("aliases stand for more than {MAX_ALIASED} values"),
-                    ));
-                }
-                return Ok((anchored.value.clone(), anchored.size));
-            }
+        if pointer.len() > MAX_POINTER {
+            let message =
+                format!("the keys that lead here have more than {MAX_POINTER} bytes together");
+            return Err(self.fatal(span, message));
+        }
+        let (anchor, node) = match event {
+            Event::Alias(anchor) => return self.alias(anchor, span),
             Event::Scalar(text, style, anchor, tag) => {
-                let tag = tag.map(|tag| (tag.handle.clone(), tag.suffix.clone()));
-                (anchor, scalar(&text, style, tag, span)?, 1)
+                let value = match scalar(&text, style, tag.as_deref()) {
+                    Ok(value) => value,
+                    Err(fault) => {
+                        self.fault(span, fault.below(pointer));
+                        Value::String(text.clone().into_owned())
+                    }
+                };
+                let node = Node {
+                    value,
+                    spot: Spot::new(self.start(span)),
+                    size: text.len() + 2,
+                };
+                (anchor, node)
             }
-            Event::SequenceStart(anchor, _) => {
-                let (value, size) = self.sequence(pointer, depth)?;
-                (anchor, value, size)
+            Event::SequenceStart(anchor, tag) => {
+                self.container_tag(tag.as_deref(), "seq", span, pointer);
+                (anchor, self.sequence(span, pointer, depth)?)
             }
-            Event::MappingStart(anchor, _) => {
-                let (value, size) = self.mapping(pointer, depth)?;
-                (anchor, value, size)
+            Event::MappingStart(anchor, tag) => {
+                self.container_tag(tag.as_deref(), "map", span, pointer);
+                (anchor, self.mapping(span, pointer, depth)?)
             }
-            _ => return Err(fault(span, "a value is missing here")),
+            _ => return Err(self.fatal(span, "a value is missing here")),
         };
         if anchor > 0 {
-            self.anchors.insert(
-                anchor,
-                Rc::new(Anchored {
-                    value: value.clone(),
-                    size,
-                }),
-            );
+            // What an anchor keeps is a copy too.
+            self.spend(node.size, span)?;
+            let anchored = (node.value.clone(), node.size);
+            self.anchors.insert(anchor, Rc::new(anchored));
         }
-        Ok((value, size))
+        Ok(node)
     }
 
-    fn sequence(&mut self, pointer: &mut String, depth: usize) -> Result<(Value, usize)> {
-        let (mut items, mut size) = (Vec::new(), 1);
+    fn alias(&mut self, anchor: usize, span: Span) -> Result<Node> {
+        let Some(anchored) = self.anchors.get(&anchor).cloned() else {
+            return Err(self.fatal(span, "an alias within its own anchor would have no end"));
+        };
+        self.spend(anchored.1, span)?;
+        Ok(Node {
+            value: anchored.0.clone(),
+            spot: Spot::new(self.start(span)),
+            size: anchored.1,
+        })
+    }
+
+    fn spend(&mut self, size: usize, span: Span) -> Result<()> {
+        self.aliased += size;
+        if self.aliased > MAX_ALIASED {
+            let message = format!("anchors and aliases stand for more than {MAX_ALIASED} bytes");
+            return Err(self.fatal(span, message));
+        }
+        Ok(())
+    }
+
+    fn sequence(&mut self, span: Span, pointer: &mut String, depth: usize) -> Result<Node> {
+        let mut spot = Spot::new(self.start(span));
+        let (mut items, mut spots, mut size) = (Vec::new(), Vec::new(), 2);
         loop {
             let (event, span) = self.next()?;
             if matches!(event, Event::SequenceEnd) {
-                return Ok((Value::Array(items), size));
+                spot.parts = Parts::List(spots);
+                let value = Value::Array(items);
+                return Ok(Node { value, spot, size });
             }
             let length = pointer.len();
             pointer.push_str(&format!("/{}", items.len()));
-            let (item, item_size) = self.value(event, span, pointer, depth + 1)?;
+            let item = self.value(event, span, pointer, depth + 1)?;
             pointer.truncate(length);
-            size += item_size;
-            items.push(item);
+            size += item.size;
+            items.push(item.value);
+            spots.push(item.spot);
         }
     }
 
-    fn mapping(&mut self, pointer: &mut String, depth: usize) -> Result<(Value, usize)> {
-        let (mut object, mut size) = (Map::new(), 1);
+    fn mapping(&mut self, span: Span, pointer: &mut String, depth: usize) -> Result<Node> {
+        let mut spot = Spot::new(self.start(span));
+        let (mut object, mut spots, mut size) = (Map::new(), HashMap::<String, Spot>::new(), 2);
         loop {
             let (event, span) = self.next()?;
             let key = match event {
-                Event::MappingEnd => return Ok((Value::Object(object), size)),
+                Event::MappingEnd => {
+                    spot.parts = Parts::Object(spots);
+                    let value = Value::Object(object);
+                    return Ok(Node { value, spot, size });
+                }
                 Event::Scalar(key, ..) => key.into_owned(),
-                _ => return Err(fault(span, "a key has to be text")),
+                _ => return Err(self.fatal(span, "a key has to be text")),
             };
+            let at = self.start(span);
             let length = pointer.len();
             pointer.push('/');
             pointer.push_str(&escape(&key));
-            let twice = object.contains_key(&key);
-            if twice {
-                let first = self.places.of(pointer).line;
-                let message =
-                    format!("the key {key:?} is there twice; the first is in line {first}");
-                self.faults
-                    .push((start(span), Fault::new(pointer.as_str(), message)));
+            let first = spots.get(&key).and_then(|first| first.key);
+            if let Some(first) = first {
+                let message = format!(
+                    "the key {key:?} is there twice; the first is in line {}",
+                    first.line
+                );
+                self.fault(span, Fault::new(pointer.as_str(), message));
             } else if key == "<<" {
-                let message = "merge keys (`<<`) are not part of YAML 1.2";
-                let hint = "write the keys out, or use an alias for the whole value";
-                self.faults.push((
-                    start(span),
-                    Fault::new(pointer.as_str(), message).hint(hint),
-                ));
-            } else {
-                self.places.keys.insert(pointer.clone(), start(span));
+                let fault = Fault::new(
+                    pointer.as_str(),
+                    "merge keys (`<<`) are not part of YAML 1.2",
+                );
+                self.fault(
+                    span,
+                    fault.hint("write the keys out, or use an alias for the whole value"),
+                );
             }
             let (event, span) = self.next()?;
-            let (value, value_size) = self.value(event, span, pointer, depth + 1)?;
+            let entry = self.value(event, span, pointer, depth + 1)?;
             pointer.truncate(length);
-            size += 1 + value_size;
-            if !twice && key != "<<" {
-                object.insert(key, value);
+            size += key.len() + 2 + entry.size;
+            if first.is_none() && key != "<<" {
+                object.insert(key.clone(), entry.value);
+                let key_spot = Spot {
+                    key: Some(at),
+                    ..entry.spot
+                };
+                spots.insert(key, key_spot);
             }
         }
     }
-}
 
-/// A scalar by the core schema (YAML 1.2.2, 10.3): quoted is text, plain is what it looks like.
-fn scalar(
-    text: &str,
-    style: ScalarStyle,
-    tag: Option<(String, String)>,
-    span: Span,
-) -> Result<Value> {
-    if let Some((handle, suffix)) = tag {
-        let tag = if handle.starts_with("tag:yaml.org,2002:") || handle == "!!" {
-            suffix
-        } else {
-            format!("{handle}{suffix}")
-        };
-        return match tag.as_str() {
-            "str" | "!" | "" => Ok(Value::String(text.into())),
-            "int" | "float" | "bool" | "null" => Ok(plain(text)),
-            other => Err(fault(span, format!("the tag {other:?} is not supported"))),
-        };
+    fn container_tag(&mut self, tag: Option<&Tag>, own: &str, span: Span, pointer: &str) {
+        if let Some(tag) = tag.filter(|tag| !(tag.is_yaml_core_schema() && tag.suffix == own)) {
+            self.fault(span, unsupported(tag).below(pointer));
+        }
     }
-    Ok(if style == ScalarStyle::Plain {
-        plain(text)
-    } else {
-        Value::String(text.into())
-    })
-}
 
-fn plain(text: &str) -> Value {
-    match text {
-        "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
-        "true" | "True" | "TRUE" => return Value::Bool(true),
-        "false" | "False" | "FALSE" => return Value::Bool(false),
-        _ => {}
+    /// A fault beyond which the text can still be read.
+    fn fault(&mut self, span: Span, fault: Fault) {
+        if self.faults.len() < MAX_FAULTS {
+            self.faults.push((self.start(span), fault));
+        }
     }
-    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let number = if let Some(hex) = text.strip_prefix("0x") {
-        u64::from_str_radix(hex, 16).ok().map(Number::from)
-    } else if let Some(octal) = text.strip_prefix("0o") {
-        u64::from_str_radix(octal, 8).ok().map(Number::from)
-    } else if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        let text = text.strip_prefix('+').unwrap_or(text);
-        text.parse::<i64>()
-            .map(Number::from)
-            .or_else(|_| text.parse::<u64>().map(Number::from))
-            .ok()
-    } else if looks_like_float(digits) {
-        text.parse::<f64>().ok().and_then(Number::from_f64)
-    } else {
-        None
-    };
-    number.map_or_else(|| Value::String(text.into()), Value::Number)
-}
 
-fn looks_like_float(digits: &str) -> bool {
-    digits.bytes().any(|byte| byte.is_ascii_digit())
-        && digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
-        && digits
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-'))
+    /// A fault beyond which nothing can be read.
+    fn fatal(&self, span: Span, message: impl Into<String>) -> TextFault {
+        TextFault {
+            place: self.start(span),
+            message: message.into(),
+        }
+    }
+
+    fn start(&self, span: Span) -> Place {
+        self.joined
+            .original(place(span.start.line(), span.start.col()))
+    }
 }
 
 fn place(line: usize, col: usize) -> Place {
     Place {
         line: line.max(1),
         column: col + 1,
-    }
-}
-
-fn start(span: Span) -> Place {
-    place(span.start.line(), span.start.col())
-}
-
-fn fault(span: Span, message: impl Into<String>) -> TextFault {
-    TextFault {
-        place: start(span),
-        message: message.into(),
     }
 }

@@ -1,11 +1,14 @@
 //! Steps by position, checked: every name known and unique, no cycle.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use crate::model::{Fault, Step, nearest};
+
+/// For how many unknown dependencies the nearest step is looked for: each is compared with every step.
+const MAX_HINTS: usize = 20;
 
 /// An acyclic graph of steps.
 #[derive(Debug, Clone, Default)]
@@ -65,7 +68,9 @@ impl Dag {
             }
         }
         let mut edges: Vec<(u32, u32)> = Vec::new();
+        let mut hints = MAX_HINTS;
         for (at, step) in steps.iter().enumerate() {
+            let mut listed = HashSet::with_capacity(step.dependencies.len());
             for (position, name) in step.dependencies.iter().enumerate() {
                 let pointer = format!("/steps/{at}/dependencies/{position}");
                 match by_name.get(name) {
@@ -74,10 +79,12 @@ impl Dag {
                             "step {:?} depends on {name:?}, which does not exist",
                             step.name
                         );
-                        let hint = nearest(name, by_name.keys().map(String::as_str));
+                        let known = by_name.keys().map(String::as_str);
+                        let hint = (hints > 0).then(|| nearest(name, known)).flatten();
+                        hints = hints.saturating_sub(1);
                         faults.push(Fault::new(pointer, message).did_you_mean(hint));
                     }
-                    Some(_) if step.dependencies[..position].contains(name) => {
+                    Some(on) if !listed.insert(*on) => {
                         faults.push(Fault::new(
                             pointer,
                             format!("the dependency {name:?} is listed twice"),
@@ -148,7 +155,7 @@ fn cycles(steps: &[Step], edges: &[(u32, u32)]) -> Vec<Fault> {
         if knot.len() == 1 && !graph.contains_edge(first, first) {
             continue;
         }
-        let members: std::collections::HashSet<_> = knot.iter().copied().collect();
+        let members: HashSet<_> = knot.iter().copied().collect();
         let path = cycle_through(&graph, first, &members);
         let names: Vec<&str> = path
             .iter()
@@ -179,7 +186,7 @@ fn cycles(steps: &[Step], edges: &[(u32, u32)]) -> Vec<Fault> {
 fn cycle_through(
     graph: &DiGraph<(), (), u32>,
     start: NodeIndex,
-    members: &std::collections::HashSet<NodeIndex>,
+    members: &HashSet<NodeIndex>,
 ) -> Vec<NodeIndex> {
     let mut came_from: HashMap<NodeIndex, NodeIndex> = HashMap::new();
     let mut open = std::collections::VecDeque::from([start]);
@@ -269,5 +276,27 @@ mod tests {
         let dag = Dag::build(&steps).unwrap();
         assert_eq!(dag.dependents(0), [1]);
         assert_eq!(dag.dependencies(99_999), [99_998]);
+    }
+
+    #[test]
+    fn a_step_that_waits_for_20_000_others_is_built_without_comparing_each_with_each() {
+        let mut steps: Vec<Step> = (0..20_000).map(|at| step(&format!("s{at}"), &[])).collect();
+        let mut last = step("last", &[]);
+        last.dependencies = steps.iter().map(|step| step.name.clone()).collect();
+        steps.push(last);
+        let dag = Dag::build(&steps).unwrap();
+        assert_eq!(dag.dependencies(20_000).len(), 20_000);
+    }
+
+    #[test]
+    fn many_unknown_dependencies_are_all_told_and_only_the_first_get_a_hint() {
+        let mut steps: Vec<Step> = (0..5_000).map(|at| step(&format!("s{at}"), &[])).collect();
+        for (at, step) in steps.iter_mut().enumerate() {
+            step.dependencies = vec![format!("t{at}")];
+        }
+        let faults = Dag::build(&steps).unwrap_err();
+        assert_eq!(faults.len(), 5_000);
+        let hints = faults.iter().filter(|fault| fault.hint.is_some()).count();
+        assert_eq!(hints, MAX_HINTS);
     }
 }

@@ -44,13 +44,41 @@ impl Fault {
     }
 }
 
-/// The known word that is nearest to a misspelt one, if any is near enough to be meant.
+/// A word longer than this is not looked for: comparing costs the product of the lengths.
+const LONGEST: usize = 64;
+
+/// The known word that is nearest to a misspelt one, if any is near enough to be meant. Of several the first by alphabet.
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let near = |candidate: &str| strsim::damerau_levenshtein(word, candidate);
-    let bound = (word.chars().count() / 3).clamp(1, 4);
+    let length = word.chars().count();
+    if length > LONGEST {
+        return None;
+    }
+    let bound = (length / 3).clamp(1, 4);
     known
-        .map(|candidate| (near(candidate), candidate))
+        .filter(|candidate| candidate.chars().count().abs_diff(length) <= bound)
+        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
         .filter(|(distance, _)| *distance <= bound)
         .min()
-        .map(|(_, c)| c)
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_word_is_found_if_it_is_near_enough() {
+        let known = || ["schedule", "steps", "tags", "dependencies"].into_iter();
+        for (word, expected) in [
+            ("scheduel", Some("schedule")),
+            ("dependancies", Some("dependencies")),
+            ("step", Some("steps")),
+            ("tag", Some("tags")),
+            ("retries", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(word, known()), expected, "{word:?}");
+        }
+        assert_eq!(nearest(&"s".repeat(1_000_000), known()), None);
+    }
 }

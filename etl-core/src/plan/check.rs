@@ -9,23 +9,16 @@ use crate::registry::Registry;
 /// # Errors
 /// Every fault, in the order of the text: what is wrong with the shape does not hide what is wrong with the meaning.
 pub fn check_text(text: &str, registry: &Registry) -> Result<Document, Vec<LocatedFault>> {
-    let read = read(text);
-    let mut faults = read.faults;
-    let Some(document) = read.document else {
+    let mut read = read(text);
+    let mut faults = std::mem::take(&mut read.faults);
+    let Some(document) = read.document.take() else {
         return Err(in_order(faults));
     };
-    let has_shape = faults.is_empty();
-    let found = meaning(&document.pipeline, registry)
-        .into_iter()
-        .map(|fault| document.locate(fault));
     // Where the shape is wrong already, what follows from it is not said again.
-    let found: Vec<LocatedFault> = found
-        .filter(|found| {
-            has_shape
-                || faults
-                    .iter()
-                    .all(|fault| fault.fault.pointer != found.fault.pointer)
-        })
+    let found: Vec<LocatedFault> = meaning(&document.pipeline, registry)
+        .into_iter()
+        .filter(|fault| !read.is_mended(&fault.pointer))
+        .map(|fault| document.locate(fault))
         .collect();
     faults.extend(found);
     if faults.is_empty() {

@@ -1,6 +1,7 @@
 //! A pipeline made ready to run: positions instead of names, templates parsed, the graph built. Immutable and shared by
 //! every job of the same version.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ pub struct Plan {
     pub steps: Vec<PlanStep>,
     /// What to do after a job that succeeded.
     pub on_success: Vec<PlanHook>,
-    /// What to do after a job that failed or timed out.
+    /// What to do after a job that failed or ran longer than it may.
     pub on_failure: Vec<PlanHook>,
 }
 
@@ -131,7 +132,7 @@ fn plan_step(step: &Step, dag: &Dag, registry: &Registry) -> Result<PlanStep, Fa
         Some(ForEach::Template(text)) => Some(parse("/for_each", &text.as_str().into())?),
     };
     let templates = [Some(&config), when.as_ref(), for_each.as_ref()];
-    let mut reads = Vec::new();
+    let mut reads = BTreeMap::new();
     for name in templates.into_iter().flatten().flat_map(Template::steps) {
         let Some(position) = dag.index(name) else {
             return Err(Fault::new(
@@ -139,9 +140,7 @@ fn plan_step(step: &Step, dag: &Dag, registry: &Registry) -> Result<PlanStep, Fa
                 format!("a template names the unknown step {name:?}"),
             ));
         };
-        if reads.iter().all(|(_, at)| *at != position) {
-            reads.push((Arc::from(name.as_str()), position));
-        }
+        reads.insert(position, Arc::from(name.as_str()));
     }
     let effects = registry
         .connector(&step.connector_type)
@@ -153,7 +152,7 @@ fn plan_step(step: &Step, dag: &Dag, registry: &Registry) -> Result<PlanStep, Fa
         config,
         when,
         for_each,
-        reads,
+        reads: reads.into_iter().map(|(at, name)| (name, at)).collect(),
         is_read: false,
         trigger_rule: step.trigger_rule,
         retry_count: step.retry_count,

@@ -1,11 +1,14 @@
 //! From a document to something that can run: every fault at once, parameters by schema, and the compiled plan.
 
+mod ancestry;
 mod check;
 mod compile;
 mod configs;
 mod parameters;
+mod references;
 #[cfg(test)]
 mod tests;
+mod timing;
 mod validate;
 
 pub use check::check_text;

@@ -1,17 +1,14 @@
 //! Everything that can be wrong with a pipeline beyond its shape, all at once.
 
-use std::collections::{HashMap, HashSet};
-use std::str::FromStr;
-
-use chrono::Utc;
 use serde_json::{Map, Value};
 
 use super::configs::ConfigShapes;
-use crate::document::{SHAPE, Shape, Templates};
+use super::references::{References, Sight};
+use super::timing;
+use crate::document::{SHAPE, Shape, Templates, escape};
 use crate::graph::Dag;
 use crate::model::{
-    Calendar, ExecutorKind, Fault, ForEach, Hook, MAX_ITEMS, MAX_STEPS, Pipeline, Step, When,
-    nearest,
+    ExecutorKind, Fault, ForEach, Hook, MAX_ITEMS, MAX_STEPS, Pipeline, Step, When, nearest,
 };
 use crate::registry::Registry;
 use crate::template::Template;
@@ -33,312 +30,120 @@ pub(super) fn meaning(pipeline: &Pipeline, registry: &Registry) -> Vec<Fault> {
         faults.push(Fault::new("/steps", "a pipeline has at least one step"));
     }
     if pipeline.steps.len() > MAX_STEPS {
-        faults.push(Fault::new(
-            "/steps",
-            format!(
-                "{} steps are over the limit of {MAX_STEPS}",
-                pipeline.steps.len()
-            ),
-        ));
+        let steps = pipeline.steps.len();
+        let message = format!("{steps} steps are over the limit of {MAX_STEPS}");
+        faults.push(Fault::new("/steps", message));
+        return faults;
     }
-    timing(pipeline, &mut faults);
+    faults.extend(timing::faults(pipeline));
     parameter_schema(pipeline.parameters.as_ref(), &mut faults);
     faults.extend(Dag::build(&pipeline.steps).err().unwrap_or_default());
-    let ancestry = Ancestry::of(&pipeline.steps);
+    let references = References::of(&pipeline.steps);
     let mut shapes = ConfigShapes::new(registry);
     for (at, step) in pipeline.steps.iter().enumerate() {
-        let context = StepCheck {
-            pipeline,
-            ancestry: &ancestry,
-            registry,
-            at: at as u32,
+        let mut found = step_faults(step, registry, &mut shapes);
+        let (own, with_item) = (Sight::Step(at as u32), Sight::Item(at as u32));
+        let sight = if step.for_each.is_some() {
+            with_item
+        } else {
+            own
         };
-        faults.extend(
-            context
-                .faults(step, &mut shapes)
-                .into_iter()
-                .map(|fault| fault.below(&format!("/steps/{at}"))),
-        );
+        references.check(&step.config, "/config", sight, &mut found);
+        if let Some(When::Template(text)) = &step.when {
+            references.check(&text.as_str().into(), "/when", sight, &mut found);
+        }
+        match &step.for_each {
+            Some(ForEach::Template(text)) => {
+                references.check(&text.as_str().into(), "/for_each", own, &mut found);
+            }
+            Some(ForEach::Items(items)) => {
+                for (position, item) in items.iter().take(MAX_ITEMS).enumerate() {
+                    references.check(item, &format!("/for_each/{position}"), own, &mut found);
+                }
+            }
+            None => {}
+        }
+        let pointer = format!("/steps/{at}");
+        faults.extend(found.into_iter().map(|fault| fault.below(&pointer)));
     }
     for (list, hooks) in [
         ("on_success", &pipeline.hooks.on_success),
         ("on_failure", &pipeline.hooks.on_failure),
     ] {
         for (at, hook) in hooks.iter().enumerate() {
-            faults.extend(
-                hook_faults(hook, pipeline)
-                    .into_iter()
-                    .map(|fault| fault.below(&format!("/hooks/{list}/{at}"))),
-            );
+            let mut found = hook_faults(hook);
+            for (key, value) in &hook.parameters {
+                let pointer = format!("/parameters/{}", escape(key));
+                references.check(value, &pointer, Sight::Hook, &mut found);
+            }
+            let pointer = format!("/hooks/{list}/{at}");
+            faults.extend(found.into_iter().map(|fault| fault.below(&pointer)));
         }
     }
     faults
 }
 
-struct StepCheck<'a> {
-    pipeline: &'a Pipeline,
-    ancestry: &'a Ancestry<'a>,
-    registry: &'a Registry,
-    at: u32,
-}
-
-impl StepCheck<'_> {
-    fn faults(&self, step: &Step, shapes: &mut ConfigShapes<'_>) -> Vec<Fault> {
-        let mut faults = Vec::new();
-        if self.registry.connector(&step.connector_type).is_none() {
-            let known: Vec<&str> = self.registry.connectors().map(|(name, _)| name).collect();
-            let fault = Fault::new(
-                "/connector_type",
-                format!("unknown connector {:?}", step.connector_type),
-            );
-            faults.push(match nearest(&step.connector_type, known.iter().copied()) {
-                Some(near) => fault.did_you_mean(Some(near)),
-                None => fault.hint(format!("known connectors: {}", known.join(", "))),
-            });
-        }
-        if step.executor != ExecutorKind::InProcess
-            && self.registry.executor(step.executor).is_none()
-        {
-            let message = format!(
-                "the executor {} is not built into this program",
-                step.executor
-            );
-            faults
-                .push(Fault::new("/executor", message).hint("leave it out to run in this process"));
-        }
-        let config = shapes.faults(&step.connector_type, &step.config);
-        faults.extend(config.into_iter().map(|fault| fault.below("/config")));
-        let has_item = step.for_each.is_some();
-        self.template(&step.config, "/config", has_item, &mut faults);
-        match &step.when {
-            Some(When::Template(text)) if !text.contains("{{") => {
-                let message = format!("`when` is a text that is never true or false: {text:?}");
-                faults.push(Fault::new("/when", message).hint("write it as \"{{ … }}\""));
-            }
-            Some(When::Template(text)) => {
-                self.template(&Value::from(text.as_str()), "/when", has_item, &mut faults);
-            }
-            Some(When::Literal(_)) | None => {}
-        }
-        match &step.for_each {
-            Some(ForEach::Items(items)) if items.len() > MAX_ITEMS => {
-                let message = format!("{} items are over the limit of {MAX_ITEMS}", items.len());
-                faults.push(Fault::new("/for_each", message));
-            }
-            Some(ForEach::Items(items)) => {
-                self.template(&Value::from(items.clone()), "/for_each", false, &mut faults);
-            }
-            Some(ForEach::Template(text)) if !text.contains("{{") => {
-                let message = format!("`for_each` is a text that is never a list: {text:?}");
-                faults.push(
-                    Fault::new("/for_each", message)
-                        .hint("write it as \"{{ … }}\", or give the list itself"),
-                );
-            }
-            Some(ForEach::Template(text)) => {
-                self.template(&Value::from(text.as_str()), "/for_each", false, &mut faults);
-            }
-            None => {}
-        }
-        faults
-    }
-
-    /// A template may name only what exists, and only steps that are settled when it is rendered.
-    fn template(&self, value: &Value, pointer: &str, has_item: bool, faults: &mut Vec<Fault>) {
-        let template = match Template::parse(value) {
-            Ok(template) => template,
-            Err(found) => {
-                faults.extend(found.into_iter().map(|fault| {
-                    Fault::new(
-                        format!("{pointer}{}", fault.pointer),
-                        format!("broken template: {}", fault.message),
-                    )
-                }));
-                return;
-            }
-        };
-        if template.has_dynamic_steps() {
-            let message =
-                "a template has to name the step that it reads: steps.NAME or steps['NAME']";
-            faults.push(Fault::new(pointer, message));
-        }
-        let roots = if has_item {
-            &["params", "job", "steps", "item", "index"][..]
-        } else {
-            &["params", "job", "steps"]
-        };
-        for root in template.roots() {
-            if matches!(root.as_str(), "item" | "index") && !has_item {
-                faults.push(Fault::new(
-                    pointer,
-                    format!("`{root}` exists only in a step with `for_each`"),
-                ));
-            } else if !roots.contains(&root.as_str()) {
-                let fault = Fault::new(
-                    pointer,
-                    format!("a template names {root:?}, which does not exist"),
-                );
-                faults.push(match nearest(root, roots.iter().copied()) {
-                    Some(near) => fault.did_you_mean(Some(near)),
-                    None => fault.hint(format!("a template sees {}", roots.join(", "))),
-                });
-            }
-        }
-        for name in template.steps() {
-            faults.extend(self.step_reference(name).map(|fault| fault.below(pointer)));
-        }
-    }
-
-    fn step_reference(&self, name: &str) -> Option<Fault> {
-        let own = &self.pipeline.steps.get(self.at as usize)?.name;
-        if own == name {
-            return Some(Fault::new(
-                "",
-                format!("step {own:?} reads its own result, which it does not have yet"),
-            ));
-        }
-        let Some(other) = self.ancestry.position(name) else {
-            let near = nearest(
-                name,
-                self.pipeline.steps.iter().map(|step| step.name.as_str()),
-            );
-            let message = format!("a template names the step {name:?}, which does not exist");
-            return Some(Fault::new("", message).did_you_mean(near));
-        };
-        (!self.ancestry.is_ancestor(other, self.at)).then(|| {
-            Fault::new(
-                "",
-                format!("step {own:?} reads step {name:?} but does not come after it"),
-            )
-            .hint(format!("add {name:?} to its dependencies"))
-        })
-    }
-}
-
-/// Who comes before whom, as far as it can be told of a graph that may be faulty.
-struct Ancestry<'a> {
-    positions: HashMap<&'a str, u32>,
-    dependencies: Vec<Vec<u32>>,
-}
-
-impl<'a> Ancestry<'a> {
-    fn of(steps: &'a [Step]) -> Self {
-        let positions: HashMap<&str, u32> = steps
-            .iter()
-            .enumerate()
-            .map(|(at, step)| (step.name.as_str(), at as u32))
-            .collect();
-        let known = |step: &Step| {
-            step.dependencies
-                .iter()
-                .filter_map(|on| positions.get(on.as_str()).copied())
-                .collect()
-        };
-        let dependencies = steps.iter().map(known).collect();
-        Self {
-            positions,
-            dependencies,
-        }
-    }
-
-    fn position(&self, name: &str) -> Option<u32> {
-        self.positions.get(name).copied()
-    }
-
-    fn is_ancestor(&self, ancestor: u32, step: u32) -> bool {
-        // Nearly always a direct dependency; then nothing is searched.
-        if self.dependencies[step as usize].contains(&ancestor) {
-            return true;
-        }
-        let mut seen = HashSet::new();
-        let mut open = self.dependencies[step as usize].clone();
-        while let Some(at) = open.pop() {
-            if at == ancestor {
-                return true;
-            }
-            if seen.insert(at) {
-                open.extend_from_slice(&self.dependencies[at as usize]);
-            }
-        }
-        false
-    }
-}
-
-fn timing(pipeline: &Pipeline, faults: &mut Vec<Fault>) {
-    let zone = chrono_tz::Tz::from_str(&pipeline.timezone);
-    if zone.is_err() {
-        let near = nearest(
-            &pipeline.timezone,
-            chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name()),
-        );
+/// What is wrong with a step, whatever the others are.
+fn step_faults(step: &Step, registry: &Registry, shapes: &mut ConfigShapes<'_>) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    if registry.connector(&step.connector_type).is_none() {
+        let known: Vec<&str> = registry.connectors().map(|(name, _)| name).collect();
         let fault = Fault::new(
-            "/timezone",
-            format!(
-                "{:?} is not the name of an IANA time zone",
-                pipeline.timezone
-            ),
+            "/connector_type",
+            format!("unknown connector {:?}", step.connector_type),
         );
-        faults.push(match near {
+        faults.push(match nearest(&step.connector_type, known.iter().copied()) {
             Some(near) => fault.did_you_mean(Some(near)),
-            None => fault.hint("for example \"America/Sao_Paulo\" or \"UTC\""),
+            None => fault.hint(format!("known connectors: {}", known.join(", "))),
         });
     }
-    if let Some(schedule) = &pipeline.schedule {
-        let parser = croner::parser::CronParser::builder()
-            .seconds(croner::parser::Seconds::Optional)
-            .build();
-        match parser.parse(schedule) {
-            Err(error) => {
-                let fault = Fault::new(
-                    "/schedule",
-                    format!("{schedule:?} is no cron expression: {error}"),
-                );
-                faults.push(fault.hint("minute hour day-of-month month day-of-week, for example \"0 6 * * 1-5\", or @daily"));
-            }
-            Ok(cron) if cron.find_next_occurrence(&Utc::now(), false).is_err() => {
-                faults.push(Fault::new("/schedule", format!("{schedule:?} never comes")));
-            }
-            Ok(_) => {}
-        }
-    }
-    if let Some(calendar) = &pipeline.calendar {
-        faults.extend(
-            calendar_fault(calendar, pipeline.schedule.is_some())
-                .map(|fault| fault.below("/calendar")),
+    if step.executor != ExecutorKind::InProcess && registry.executor(step.executor).is_none() {
+        let message = format!(
+            "the executor {} is not built into this program",
+            step.executor
         );
+        faults.push(Fault::new("/executor", message).hint("leave it out to run in this process"));
     }
+    let config = shapes.faults(&step.connector_type, &step.config);
+    faults.extend(config.into_iter().map(|fault| fault.below("/config")));
+    faults.extend(credential_fault(step.credential.as_deref()));
+    if let Some(When::Template(text)) = &step.when
+        && gives_text(text)
+    {
+        let message = format!("`when` is a text that is never true or false: {text:?}");
+        faults.push(Fault::new("/when", message).hint("write it as one single \"{{ … }}\""));
+    }
+    match &step.for_each {
+        Some(ForEach::Items(items)) if items.len() > MAX_ITEMS => {
+            let message = format!("{} items are over the limit of {MAX_ITEMS}", items.len());
+            faults.push(Fault::new("/for_each", message));
+        }
+        Some(ForEach::Template(text)) if gives_text(text) => {
+            let message = format!("`for_each` is a text that is never a list: {text:?}");
+            let hint = "write it as one single \"{{ … }}\", or give the list itself";
+            faults.push(Fault::new("/for_each", message).hint(hint));
+        }
+        Some(_) | None => {}
+    }
+    faults
 }
 
-fn calendar_fault(calendar: &Calendar, has_schedule: bool) -> Option<Fault> {
-    match (calendar.rule, calendar.nth_business_day, &calendar.at) {
-        (None, Some(0), _) => Some(Fault::new(
-            "/nth_business_day",
-            "business days are counted from 1, or from -1 backwards",
-        )),
-        (None, Some(_), _) if has_schedule => Some(Fault::new(
-            "",
-            "`nth_business_day` stands in place of `schedule`: give one of them",
-        )),
-        (None, Some(_), Some(at)) if chrono::NaiveTime::parse_from_str(at, "%H:%M").is_err() => {
-            Some(
-                Fault::new("/at", format!("{at:?} is no time of day"))
-                    .hint("for example \"06:00\""),
-            )
-        }
-        (None, Some(_), None) => Some(Fault::new(
-            "",
-            "`nth_business_day` needs `at`, the time of day",
-        )),
-        (Some(_), None, None) if !has_schedule => Some(Fault::new(
-            "",
-            "a `rule` moves the fires of a `schedule`, and there is none",
-        )),
-        (Some(_), None, None) | (None, Some(_), Some(_)) => None,
-        _ => Some(Fault::new(
-            "",
-            "a calendar has either a `rule`, or `nth_business_day` and `at`",
-        )),
+/// Whether a text gives text whatever it is rendered with. Broken templates are told elsewhere.
+fn gives_text(text: &str) -> bool {
+    Template::parse(&text.into()).is_ok_and(|template| !template.is_expression())
+}
+
+/// A credential is looked up by its name as it stands.
+fn credential_fault(name: Option<&str>) -> Option<Fault> {
+    let name = name?;
+    let fault = |message: String| Some(Fault::new("/credential", message));
+    if name.is_empty() || name.len() > 255 || name.chars().any(char::is_control) {
+        return fault(format!("{name:?} is not the name of a credential"));
     }
+    if name.contains("{{") {
+        return fault("a credential is given by its name, templates are not rendered here".into());
+    }
+    None
 }
 
 fn parameter_schema(schema: Option<&Map<String, Value>>, faults: &mut Vec<Fault>) {
@@ -359,6 +164,10 @@ fn parameter_schema(schema: Option<&Map<String, Value>>, faults: &mut Vec<Fault>
         ));
         return;
     }
+    if let Some(kind) = schema.get("type").filter(|kind| *kind != "object") {
+        let message = format!("the parameters of a job are an object, never {kind}");
+        faults.push(Fault::new("/parameters/type", message));
+    }
     for (name, property) in schema
         .get("properties")
         .and_then(Value::as_object)
@@ -371,7 +180,7 @@ fn parameter_schema(schema: Option<&Map<String, Value>>, faults: &mut Vec<Fault>
         let Ok(shape) = Shape::new(property.clone(), Templates::AreText) else {
             continue;
         };
-        let below = format!("/parameters/properties/{name}/default");
+        let below = format!("/parameters/properties/{}/default", escape(name));
         faults.extend(shape.faults(default).into_iter().map(|fault| {
             Fault {
                 message: format!("the default does not fit: {}", fault.message),
@@ -382,39 +191,41 @@ fn parameter_schema(schema: Option<&Map<String, Value>>, faults: &mut Vec<Fault>
     }
 }
 
-fn hook_faults(hook: &Hook, pipeline: &Pipeline) -> Vec<Fault> {
-    let mut faults = Vec::new();
+fn hook_faults(hook: &Hook) -> Vec<Fault> {
+    let mut faults: Vec<Fault> = credential_fault(hook.credential.as_deref())
+        .into_iter()
+        .collect();
     match (&hook.trigger_pipeline, &hook.webhook) {
         (Some(_), Some(_)) | (None, None) => {
-            faults.push(Fault::new(
-                "",
-                "a hook has exactly one of `trigger_pipeline` and `webhook`",
-            ));
+            let message = "a hook has exactly one of `trigger_pipeline` and `webhook`";
+            faults.push(Fault::new("", message));
         }
-        (None, Some(url)) if !url.starts_with("https://") && !url.starts_with("http://") => {
-            faults.push(Fault::new("/webhook", "a webhook is an http or https URL"));
+        (Some(name), None) => {
+            let is_name = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+                && name.len() <= 255
+                && name
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b));
+            if !is_name {
+                let message = format!("{name:?} is not the name of a pipeline");
+                faults.push(Fault::new("/trigger_pipeline", message));
+            }
+            if hook.credential.is_some() {
+                let message = "a credential signs a webhook, and this hook has none";
+                faults.push(Fault::new("/credential", message));
+            }
         }
-        _ => {}
-    }
-    match Template::parse(&Value::Object(hook.parameters.clone())) {
-        Err(found) => faults.extend(found.into_iter().map(|fault| {
-            Fault::new(
-                format!("/parameters{}", fault.pointer),
-                format!("broken template: {}", fault.message),
-            )
-        })),
-        Ok(template) => {
-            for name in template
-                .steps()
-                .iter()
-                .filter(|name| !pipeline.steps.iter().any(|step| step.name == **name))
-            {
-                let near = nearest(name, pipeline.steps.iter().map(|step| step.name.as_str()));
-                let fault = Fault::new(
-                    "/parameters",
-                    format!("a template names the step {name:?}, which does not exist"),
-                );
-                faults.push(fault.did_you_mean(near));
+        (None, Some(url)) => {
+            if !url.starts_with("https://") && !url.starts_with("http://") {
+                let message = "a webhook is an http or https URL";
+                faults.push(Fault::new("/webhook", message));
+            } else if url.contains("{{") {
+                let message = "templates are not rendered in the URL of a webhook";
+                faults.push(Fault::new("/webhook", message));
+            }
+            if !hook.parameters.is_empty() {
+                let message = "parameters are those of a triggered pipeline; a webhook gets the outcome of the job";
+                faults.push(Fault::new("/parameters", message));
             }
         }
     }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use super::scan::stretches;
+
 /// What a template names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Names {
@@ -48,30 +50,36 @@ impl Names {
 
 const QUOTED: &str = "__quoted_";
 
-/// The source with each `steps['name']` as `steps.__quoted_N`, which MiniJinja can follow, and the names by N.
-pub(super) fn quoted_steps(source: &str) -> (String, Vec<String>) {
-    let (mut plain, mut names) = (String::with_capacity(source.len()), Vec::new());
-    let mut rest = source;
-    while let Some(at) = rest.find("steps") {
-        let (before, from) = rest.split_at(at);
-        plain.push_str(before);
-        let after = &from["steps".len()..];
-        match subscript(after) {
-            Some((name, rest_after))
-                if !before.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '.') =>
+/// Code with each `steps['name']` as `steps.__quoted_N`, which MiniJinja can follow. The names are added to `names`.
+pub(super) fn quoted_steps(code: &str, names: &mut Vec<String>) -> String {
+    let mut plain = String::with_capacity(code.len());
+    // How much of the code has been taken, which may be more than the stretches so far: a name is a literal.
+    let (mut taken, mut at) = (0, 0);
+    stretches(code, |part, is_literal| {
+        let end = at + part.len();
+        let mut from = at;
+        at = end;
+        while !is_literal && let Some(found) = code[from.max(taken).min(end)..end].find("steps") {
+            let start = from.max(taken) + found;
+            from = start + "steps".len();
+            if let Some((name, after)) = subscript(&code[from..])
+                && is_root(&code[..start])
             {
+                plain.push_str(&code[taken..start]);
                 plain.push_str(&format!("steps.{QUOTED}{}", names.len()));
                 names.push(name.to_owned());
-                rest = rest_after;
-            }
-            _ => {
-                plain.push_str("steps");
-                rest = after;
+                taken = code.len() - after.len();
             }
         }
-    }
-    plain.push_str(rest);
-    (plain, names)
+    });
+    plain.push_str(&code[taken..]);
+    plain
+}
+
+/// Whether what follows is a name of its own: no part of a longer name and no attribute.
+fn is_root(before: &str) -> bool {
+    !before.ends_with(|c: char| c.is_alphanumeric() || c == '_')
+        && !before.trim_end().ends_with('.')
 }
 
 /// `['name']` at the start of a text, and what follows it.
@@ -83,19 +91,77 @@ fn subscript(text: &str) -> Option<(&str, &str)> {
     (!name.contains('\\')).then_some((name, after))
 }
 
+/// The names that code uses as filters (after `|`) and as tests (after `is`), each once.
+pub(super) fn filters_and_tests(code: &str) -> (BTreeSet<&str>, BTreeSet<&str>) {
+    let (mut filters, mut tests) = (BTreeSet::new(), BTreeSet::new());
+    stretches(code, |part, is_literal| {
+        if is_literal {
+            return;
+        }
+        for after in part.split('|').skip(1) {
+            filters.extend(word(after).map(|(name, _)| name));
+        }
+        let mut rest = part;
+        let mut after_dot = false;
+        while let Some(first) = rest.chars().next() {
+            let Some((name, after)) = word(rest).filter(|_| !first.is_whitespace()) else {
+                after_dot = first == '.' || (after_dot && first.is_whitespace());
+                rest = &rest[first.len_utf8()..];
+                continue;
+            };
+            if name == "is" && !after_dot {
+                let tested = match word(after) {
+                    Some(("not", after)) => word(after),
+                    other => other,
+                };
+                tests.extend(tested.map(|(name, _)| name));
+            }
+            (rest, after_dot) = (after, false);
+        }
+    });
+    (filters, tests)
+}
+
+/// The identifier at the start of a text, and what follows it.
+fn word(text: &str) -> Option<(&str, &str)> {
+    let text = text.trim_start();
+    let end = text
+        .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .unwrap_or(text.len());
+    let starts = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    starts.then(|| text.split_at(end))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn quoted_names_are_found_and_computed_ones_are_not() {
-        let (plain, names) = quoted_steps(
-            "{{ steps['per-fund'].output ~ steps[ \"b\" ].status ~ steps[params.x] }}",
+        let mut names = Vec::new();
+        let plain = quoted_steps(
+            " steps['per-fund'].output ~ steps[ \"b\" ].status ~ steps[params.x] ~ params.steps['c'] ~ \"steps['d']\" ",
+            &mut names,
         );
         assert_eq!(names, ["per-fund", "b"]);
         assert_eq!(
             plain,
-            "{{ steps.__quoted_0.output ~ steps.__quoted_1.status ~ steps[params.x] }}"
+            " steps.__quoted_0.output ~ steps.__quoted_1.status ~ steps[params.x] ~ params.steps['c'] ~ \"steps['d']\" "
+        );
+    }
+
+    #[test]
+    fn filters_and_tests_are_found_outside_of_strings() {
+        let (filters, tests) = filters_and_tests(
+            "a|upper | default('|no is never') ~ (b is defined) ~ c is not none ~ d.is.even ~ e is  odd",
+        );
+        assert_eq!(
+            filters.into_iter().collect::<Vec<_>>(),
+            ["default", "upper"]
+        );
+        assert_eq!(
+            tests.into_iter().collect::<Vec<_>>(),
+            ["defined", "none", "odd"]
         );
     }
 }

@@ -3,7 +3,9 @@
 
 mod analysis;
 mod env;
+mod json;
 mod parse;
+mod scan;
 mod scope;
 #[cfg(test)]
 mod tests;

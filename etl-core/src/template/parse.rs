@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use minijinja::{Environment, Error, Expression};
+use minijinja::{Environment, Error, ErrorKind, Expression};
 use serde_json::{Map, Value};
 
-use super::analysis::{Names, quoted_steps};
+use super::analysis::{Names, filters_and_tests, quoted_steps};
 use super::env::{ENVIRONMENT, MAX_RENDERED, too_large};
+use super::json::to_json;
+use super::scan::{Code, scan};
 use super::scope::Scope;
+use crate::document::escape;
 
 /// The longest template text, in bytes. A longer text with `{{` in it is a document of its own and belongs in a file.
 const MAX_TEMPLATE: usize = 64 * 1024;
@@ -83,6 +86,11 @@ impl Template {
     /// Whether there is no template anywhere in it.
     pub fn is_literal(&self) -> bool {
         matches!(self.0.node, Node::Literal(_))
+    }
+
+    /// Whether it is one single `{{ expression }}`, so that it may give anything; any other text with templates gives text.
+    pub fn is_expression(&self) -> bool {
+        matches!(self.0.node, Node::Expression(_))
     }
 
     /// The steps that it names.
@@ -167,7 +175,7 @@ fn node(
 fn within<T>(pointer: &mut String, key: &str, then: impl FnOnce(&mut String) -> T) -> T {
     let length = pointer.len();
     pointer.push('/');
-    pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
+    pointer.push_str(&escape(key));
     let result = then(pointer);
     pointer.truncate(length);
     result
@@ -184,64 +192,80 @@ fn parse_text(text: &str, names: &mut Names) -> Result<Node, String> {
             text.len()
         ));
     }
-    let (plain, quoted) = quoted_steps(text);
+    let parts = scan(text.trim());
     let analyser = Environment::empty();
-    if let Some(expression) = single_expression(text) {
+    if let ([Code::Expression(expression)], false) = (&parts.code[..], parts.has_text) {
         let compiled = ENVIRONMENT
-            .compile_expression_owned(expression.to_owned())
-            .map_err(|e| explain(&e, text))?;
-        let plain = single_expression(&plain).unwrap_or(&plain);
+            .compile_expression_owned((*expression).to_owned())
+            .map_err(|error| explain(&error, expression))?;
+        known_words(expression)?;
+        let mut quoted = Vec::new();
+        let plain = quoted_steps(expression, &mut quoted);
         let found = analyser
-            .compile_expression(plain)
-            .map(|e| e.undeclared_variables(true));
-        names.extend(Names::of(
-            without_functions(found.unwrap_or_default()),
-            &quoted,
-        ));
+            .compile_expression(&plain)
+            .map_err(|error| explain(&error, &plain))?
+            .undeclared_variables(true);
+        names.extend(Names::of(without_functions(found), &quoted));
         return Ok(Node::Expression(Box::new(compiled)));
-    }
-    if let Some(statement) = statements(text).find(|statement| !STATEMENTS.contains(statement)) {
-        return Err(format!(
-            "the statement {statement:?} is not supported; known are {}",
-            STATEMENTS.join(", ")
-        ));
     }
     analyser
         .template_from_str(text)
         .map_err(|error| explain(&error, text))?;
+    let (mut quoted, mut plain) = (Vec::new(), String::with_capacity(text.len()));
+    for code in parts.code {
+        if let Code::Statement(statement) = code {
+            let word = first_word(statement);
+            if !STATEMENTS.contains(&word) {
+                return Err(format!(
+                    "the statement {word:?} is not supported; known are {}",
+                    STATEMENTS.join(", ")
+                ));
+            }
+        }
+        known_words(code.text())?;
+        let (open, close) = match code {
+            Code::Expression(_) => ("{{ ", " }}"),
+            Code::Statement(_) => ("{% ", " %}"),
+        };
+        plain.push_str(open);
+        plain.push_str(&quoted_steps(code.text(), &mut quoted));
+        plain.push_str(close);
+    }
     let found = analyser
         .template_from_str(&plain)
-        .map(|template| template.undeclared_variables(true));
-    names.extend(Names::of(
-        without_functions(found.unwrap_or_default()),
-        &quoted,
-    ));
+        .map_err(|error| explain(&error, &plain))?
+        .undeclared_variables(true);
+    names.extend(Names::of(without_functions(found), &quoted));
     Ok(Node::Text(text.to_owned()))
 }
 
-/// The expression of a text that is one single `{{ expression }}`.
-fn single_expression(text: &str) -> Option<&str> {
-    let inside = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
-    let inside = inside.strip_prefix('-').unwrap_or(inside);
-    let inside = inside.strip_suffix('-').unwrap_or(inside);
-    // `{{ a }}{{ b }}` begins and ends alike. Braces of a map or in a quoted text are rare enough to be told by trying.
-    let single = !inside.contains("}}") && !inside.contains("{{") && !inside.contains("{%");
-    (single
-        || ENVIRONMENT
-            .compile_expression_owned(inside.to_owned())
-            .is_ok())
-    .then_some(inside)
+/// The word that a statement begins with.
+fn first_word(statement: &str) -> &str {
+    let statement = statement.trim_start();
+    let end = statement.find(|c: char| !c.is_alphanumeric() && c != '_');
+    &statement[..end.unwrap_or(statement.len())]
 }
 
-/// The words that begin the `{% … %}` of a text.
-fn statements(text: &str) -> impl Iterator<Item = &str> {
-    text.split("{%").skip(1).map(|after| {
-        let after = after.trim_start_matches(['-', '+']).trim_start();
-        after
-            .split(|c: char| !c.is_alphanumeric() && c != '_')
-            .next()
-            .unwrap_or_default()
-    })
+/// MiniJinja looks filters and tests up when it renders. An unknown one is told here instead, by asking for it.
+fn known_words(code: &str) -> Result<(), String> {
+    let (filters, tests) = filters_and_tests(code);
+    let is_unknown = |expression: String, kind: ErrorKind| {
+        let asked = ENVIRONMENT.compile_expression(&expression);
+        asked
+            .and_then(|asked| asked.eval(()))
+            .is_err_and(|error| error.kind() == kind)
+    };
+    for filter in filters {
+        if is_unknown(format!("0|{filter}"), ErrorKind::UnknownFilter) {
+            return Err(format!("there is no filter {filter:?}"));
+        }
+    }
+    for test in tests {
+        if is_unknown(format!("0 is {test}"), ErrorKind::UnknownTest) {
+            return Err(format!("there is no test {test:?} for `is`"));
+        }
+    }
+    Ok(())
 }
 
 fn without_functions(found: std::collections::HashSet<String>) -> impl Iterator<Item = String> {
@@ -266,24 +290,7 @@ fn render(
             let value = expression
                 .eval(scope.clone())
                 .map_err(|error| fault(pointer, explain(&error, "")))?;
-            if value.is_undefined() {
-                return Err(fault(
-                    pointer,
-                    "the expression gives nothing: what it names is undefined".into(),
-                ));
-            }
-            let value = serde_json::to_value(&value).map_err(|error| {
-                fault(
-                    pointer,
-                    format!("what the expression gives is no JSON: {error}"),
-                )
-            })?;
-            match value.as_str() {
-                Some(text) if text.len() > MAX_RENDERED => {
-                    Err(fault(pointer, explain(&too_large(), "")))
-                }
-                _ => Ok(value),
-            }
+            to_json(&value).map_err(|message| fault(pointer, message))
         }
         Node::Text(text) => {
             let mut bounded = Bounded::default();

@@ -64,6 +64,40 @@ fn a_single_expression_keeps_its_type_and_other_templates_give_text() {
             json!({ "a": 9, "b": [3] }),
         ),
         (json!("{{ '}}' ~ params.count }}"), json!("}}7")),
+        (json!("{{ '{{' ~ params.count ~ \"}}\" }}"), json!("{{7}}")),
+        (json!("{{ '{% set %}' }}"), json!("{% set %}")),
+        (json!("<{{ '{% set %}' }}>"), json!("<{% set %}>")),
+        (
+            json!("{% raw %}{{ x }}{% set %}{% endraw %}!"),
+            json!("{{ x }}{% set %}!"),
+        ),
+        (json!("{# {{ nothing }} #}{{ params.count }}"), json!("7")),
+        (json!("{{- params.count -}}"), json!(7)),
+        (json!("{{ params.count }}\n"), json!(7)),
+        (
+            json!(
+                "{% if params.flag and index > 2 %}{{ params.month|upper }}{% else %}no{% endif %}"
+            ),
+            json!("2024-01"),
+        ),
+        (
+            json!(
+                "{% for f in steps['per-fund'].output.funds if f != 'a' %}{{ loop.index }}{{ f }}{% endfor %}"
+            ),
+            json!("1b"),
+        ),
+        (json!("{{ params.typo|default('none') }}"), json!("none")),
+        (json!("{{ params.typo is defined }}"), json!(false)),
+        (
+            json!("{{ steps.extract.output.funds|map('upper')|list }}"),
+            json!(["A", "B"]),
+        ),
+        (json!("{{ job.scheduled_for }}"), json!(null)),
+        (json!("{{ steps.extract.status }}"), json!("success")),
+        (
+            json!("{{ 9007199254740993 }}"),
+            json!(9_007_199_254_740_993_u64),
+        ),
         (json!("n={{ params.count }}"), json!("n=7")),
         (json!("{{ params.count }}{{ index }}"), json!("73")),
         (
@@ -113,6 +147,9 @@ fn what_it_names_is_known_before_it_is_rendered() {
 #[test]
 fn what_is_undefined_is_an_error_that_says_where() {
     for template in [
+        "{{ [params.mnth] }}",
+        "{{ {'a': params.mnth} }}",
+        "{{ 1e308 * 10 }}",
         "{{ params.mnth }}",
         "{{ steps.extract.output.nothing.deeper }}",
         "x {{ nowhere }}",
@@ -120,6 +157,106 @@ fn what_is_undefined_is_an_error_that_says_where() {
     ] {
         let error = render(&json!({ "url": template })).unwrap_err();
         assert_eq!(error.pointer, "/url", "{template}: {error}");
+    }
+}
+
+#[test]
+fn keys_are_no_templates() {
+    let value = json!({ "{{ params.count }}": "{{ params.count }}", "a/~b": "{{ nothing }}" });
+    let template = Template::parse(&value).unwrap();
+    assert_eq!(template.render(&scope()).unwrap_err().pointer, "/a~1~0b");
+    let rendered = render(&json!({ "{{ params.count }}": "{{ params.count }}" })).unwrap();
+    assert_eq!(*rendered, json!({ "{{ params.count }}": 7 }));
+}
+
+#[test]
+fn steps_are_found_wherever_they_are_named() {
+    for (template, steps) in [
+        ("{{ steps['a-b'].output['x'] }}", &["a-b"][..]),
+        ("{{ steps [ \"a-b\" ] .status }}", &["a-b"]),
+        ("{{ x|default(steps.a.output) }}", &["a"]),
+        ("{{ steps.a.output[steps['b'].output.at] }}", &["a", "b"]),
+        (
+            "{% if steps.a.status == 'failed' %}{{ steps['b-c'].output }}{% endif %}",
+            &["a", "b-c"],
+        ),
+        (
+            "{% for x in steps.a.output %}{{ steps.b.output }}{% else %}{{ steps.c.output }}{% endfor %}",
+            &["a", "b", "c"],
+        ),
+        (
+            "{{ 'steps[\"a\"]' ~ \"x steps['\" ~ steps.b.output ~ \"'] \" }}",
+            &["b"],
+        ),
+        (
+            "steps['a'] {{ params.steps['b'] }} {% raw %}{{ steps.c }}{% endraw %}{# {{ steps.d }} #}",
+            &[],
+        ),
+        (
+            "{{ (steps['a'].output if params.flag else steps.b.output) }}",
+            &["a", "b"],
+        ),
+        (
+            "{{ [steps.a.output, {'k': steps['b'].output}] }}",
+            &["a", "b"],
+        ),
+        ("{{ steps.a.output is eq steps.b.output }}", &["a", "b"]),
+    ] {
+        let template_steps = Template::parse(&json!(template)).unwrap();
+        assert_eq!(
+            template_steps.steps().iter().collect::<Vec<_>>(),
+            steps,
+            "{template}"
+        );
+        assert!(!template_steps.has_dynamic_steps(), "{template}");
+    }
+    for template in [
+        "{{ steps }}",
+        "{{ steps|length }}",
+        "{% for s in steps %}{{ s }}{% endfor %}",
+        "{{ steps[params.x] }}",
+        "{{ steps['a' ~ 'b'] }}",
+        "{{ steps['a\\'b'] }}",
+        "{{ steps|attr('a') }}",
+    ] {
+        let parsed = Template::parse(&json!(template)).unwrap();
+        assert!(parsed.has_dynamic_steps(), "{template}");
+    }
+}
+
+#[test]
+fn only_one_single_expression_can_give_anything_but_text() {
+    for (template, expected) in [
+        ("{{ a }}", true),
+        (" {{- a -}}\n", true),
+        ("{{ '}} {{' }}", true),
+        ("{{ a }} {{ b }}", false),
+        ("{{ a }}{{ b }}", false),
+        ("{# c #}{{ a }}", false),
+        ("{% if a %}true{% endif %}", false),
+        ("text", false),
+    ] {
+        let parsed = Template::parse(&json!(template)).unwrap();
+        assert_eq!(parsed.is_expression(), expected, "{template}");
+    }
+}
+
+#[test]
+fn unknown_filters_and_tests_are_told_before_anything_runs() {
+    for (template, message) in [
+        ("{{ params.x|uper }}", "there is no filter \"uper\""),
+        (
+            "a {{ params.x | lower|slugify }}",
+            "there is no filter \"slugify\"",
+        ),
+        ("{{ params.x is evn }}", "there is no test \"evn\" for `is`"),
+        (
+            "{% if params.x is not prime %}{% endif %}",
+            "there is no test \"prime\" for `is`",
+        ),
+    ] {
+        let faults = Template::parse(&json!(template)).unwrap_err();
+        assert_eq!(faults[0].message, message);
     }
 }
 
@@ -164,6 +301,11 @@ fn hostile_templates_end_with_an_error_and_little_memory() {
         "{{ (['x' * 100000] * 1000)|join('y') }}",
         "{{ 'a'|indent(1000000000) }}",
         "{{ '%1000000000d'|format(1) }}",
+        "{{ [[[1] * 100000] * 100000] * 100000 }}",
+        "{{ [range(100000)] * 100000 }}",
+        "{{ [1]|batch(1000000000, 'x') }}",
+        "{{ [1]|slice(1000000000) }}",
+        "{{ {'a': ['x' * 100000] * 100000} }}",
     ] {
         let result = Template::parse(&json!(template)).map(|template| template.render(&scope()));
         assert!(matches!(result, Err(_) | Ok(Err(_))), "{template}");

@@ -142,9 +142,9 @@ fn hostile_texts_are_refused_in_bounded_memory() {
             )
         })
         .collect();
-    let refused = |text: &str| said(text).ends_with("aliases stand for more than 100000 values");
+    let refused = |text: &str| said(text).contains("stand for more than 1048576 bytes");
     assert!(refused(&format!("l0: &l0 [lol]\n{laughs}")));
-    let aliases = format!("a: &a x\nb: [{}]", "*a,".repeat(340_000));
+    let aliases = format!("a: &a xxxxx\nb: [{}]", "*a,".repeat(340_000));
     assert!(refused(&aliases[..1_000_000]) && aliases.len() > 1_000_000);
     let deep = format!("name: {}", "[".repeat(100_000));
     assert!(
@@ -165,4 +165,114 @@ proptest::proptest! {
             }
         }
     }
+}
+
+/// The faults of a pipeline of two steps, the second with `rest`.
+fn of_second(rest: &str) -> String {
+    said(&format!(
+        "name: p\nparameters: {{ properties: {{ n: {{}} }} }}\nsteps:\n  - {{ name: first, connector_type: anything }}\n  - name: second\n    connector_type: anything\n    dependencies: [first]\n{rest}"
+    ))
+}
+
+#[test]
+fn each_template_is_told_with_its_own_place() {
+    assert_snapshot!(of_second(
+        "    config:\n      ok: '{{ steps.first.output }}'\n      list: [ '{{ steps.thrid.output }}', '{{ steps[\"second\"].output }}' ]\n      deep: { a/b: 'x {{ parms.n }}' }\n    when: '{{ params.n }} and more'\n    for_each: '{{ item }}'\n"
+    ), @r#"
+    10:15 /steps/1/config/list/0 a template names the step "thrid", which does not exist
+    10:43 /steps/1/config/list/1 step "second" reads its own result, which it does not have yet
+    11:20 /steps/1/config/deep/a~1b a template names "parms", which does not exist  [did you mean "params"?]
+    12:11 /steps/1/when `when` is a text that is never true or false: "{{ params.n }} and more"  [write it as one single "{{ … }}"]
+    13:15 /steps/1/for_each `item` exists only in a step with `for_each`
+    "#);
+}
+
+#[test]
+fn templates_are_checked_where_they_are_rendered_and_refused_where_they_are_not() {
+    for (rest, expected) in [
+        (
+            "    credential: '{{ params.n }}'\n",
+            "8:17 /steps/1/credential a credential is given by its name, templates are not rendered here",
+        ),
+        (
+            "    credential: ''\n",
+            "8:17 /steps/1/credential \"\" is not the name of a credential",
+        ),
+        (
+            "hooks: { on_failure: [ { webhook: 'https://x/{{ params.n }}' } ] }\n",
+            "8:35 /hooks/on_failure/0/webhook templates are not rendered in the URL of a webhook",
+        ),
+        (
+            "hooks: { on_success: [ { webhook: 'https://x', parameters: { a: 1 } } ] }\n",
+            "8:60 /hooks/on_success/0/parameters parameters are those of a triggered pipeline; a webhook gets the outcome of the job",
+        ),
+        (
+            "hooks: { on_success: [ { trigger_pipeline: 'No Name', credential: x } ] }\n",
+            "8:44 /hooks/on_success/0/trigger_pipeline \"No Name\" is not the name of a pipeline",
+        ),
+        (
+            "hooks: { on_success: [ { trigger_pipeline: q, parameters: { a: '{{ item }}', b: '{{ steps.secnd.status }}' } } ] }\n",
+            "8:64 /hooks/on_success/0/parameters/a `item` exists only in a step with `for_each`",
+        ),
+        (
+            "schedule: '0 0 0 1 1 * 2030'\n",
+            "8:11 /schedule \"0 0 0 1 1 * 2030\" is no cron expression",
+        ),
+        (
+            "calendar: { name: b3, nth_business_day: 31, at: '06:00' }\n",
+            "8:41 /calendar/nth_business_day business days are counted from 1 to 23, or from -1 backwards",
+        ),
+    ] {
+        let found = of_second(rest);
+        assert!(found.contains(expected), "{expected}\nin\n{found}");
+    }
+    assert_eq!(
+        of_second(
+            "schedule: '@daily'\ntimezone: Europe/Lisbon\nhooks: { on_success: [ { trigger_pipeline: q, parameters: { a: '{{ steps.second.status }}' } } ] }\n"
+        ),
+        "valid: p"
+    );
+}
+
+#[test]
+fn a_template_passes_wherever_its_value_is_not_known_yet() {
+    let copy = |config: &str| {
+        said(&format!(
+            "name: p\nparameters: {{ properties: {{ n: {{}} }} }}\nsteps:\n  - name: a\n    connector_type: copy\n    config: {config}\n"
+        ))
+    };
+    for config in [
+        "{ source: { type: csv, url: u }, sink: '{{ params.n }}' }",
+        "{ source: { type: '{{ params.n }}', url: u }, sink: { type: csv, url: u, header: '{{ params.n }}' }, limit: '{{ params.n }}', on_bad_record: '{{ params.n }}' }",
+    ] {
+        assert_eq!(copy(config), "valid: p", "{config}");
+    }
+    assert_eq!(
+        copy(
+            "{ source: { type: '{{ params.n }}', url: u }, sink: { type: csv, url: 3, delimter: '{{ params.n }}' } }"
+        ),
+        "6:83 /steps/0/config/sink/url text is wanted here, this is 3\n6:86 /steps/0/config/sink/delimter unknown key \"delimter\"  [did you mean \"delimiter\"?]"
+    );
+}
+
+#[test]
+fn a_missing_part_is_told_once_and_what_would_follow_from_it_is_not() {
+    assert_eq!(
+        said("name: p\nsteps:\n  - name: a\n  - 7\n"),
+        "3:5 /steps/0 the key \"connector_type\" is missing\n4:5 /steps/1 an object is wanted here, this is 7"
+    );
+}
+
+#[test]
+fn more_steps_than_the_limit_are_refused() {
+    let mut pipeline = crate::model::Pipeline::new("p");
+    pipeline.steps = (0..=crate::model::MAX_STEPS)
+        .map(|at| crate::model::Step::new(format!("s{at}"), "anything"))
+        .collect();
+    let faults = crate::plan::validate(&pipeline, &registry());
+    assert_eq!(faults.len(), 1);
+    assert_eq!(
+        faults[0].message,
+        "100001 steps are over the limit of 100000"
+    );
 }

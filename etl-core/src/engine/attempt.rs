@@ -1,6 +1,7 @@
 //! The life of an attempt: how it starts, what it says, and what its end means. The one place where an error's class
 //! becomes a retry or a failure.
 
+use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::backoff;
@@ -115,7 +116,7 @@ impl JobMachine {
             attempt,
             deadline,
             stopped: None,
-            artifacts: Vec::new(),
+            artifacts: IndexMap::new(),
             metrics: serde_json::Map::new(),
         };
         self.running.insert(key, running);
@@ -141,8 +142,7 @@ impl JobMachine {
                 running.metrics.insert(name, value.into());
             }
             StepEvent::Artifact { name, uri } => {
-                running.artifacts.retain(|artifact| artifact.name != name);
-                running.artifacts.push(Artifact { name, uri });
+                running.artifacts.insert(name, uri);
             }
             StepEvent::Checkpoint(state) => self.checkpoint(key.step, state, effects),
             StepEvent::Result(result) => self.attempt_ended(key.step, result, now),
@@ -214,19 +214,24 @@ impl JobMachine {
         self.totals.rows = self.totals.rows.saturating_add(report.rows_processed);
         self.totals.bytes = self.totals.bytes.saturating_add(report.bytes_transferred);
         self.checkpoints.remove(&key);
+        let artifacts: Vec<Artifact> = running
+            .artifacts
+            .into_iter()
+            .map(|(name, uri)| Artifact { name, uri })
+            .collect();
         self.keep_fact(
             key,
             StepStatus::Success,
             &report.output,
-            &running.artifacts,
+            &artifacts,
             report.rows_processed,
         );
         if let Some(item) = key.item {
-            self.keep_item(key.step, item, &report, &running.artifacts);
+            self.keep_item(key.step, item, &report, &artifacts);
         }
         let patch = StepPatch {
             output: Some(report.output).filter(|output| !output.is_null()),
-            artifacts: Some(running.artifacts).filter(|artifacts| !artifacts.is_empty()),
+            artifacts: Some(artifacts).filter(|artifacts| !artifacts.is_empty()),
             rows_processed: Some(report.rows_processed),
             bytes_transferred: Some(report.bytes_transferred),
             metrics: Some(running.metrics).filter(|metrics| !metrics.is_empty()),
@@ -268,6 +273,7 @@ impl JobMachine {
                 StepStatus::Cancelled,
                 StepPatch::default(),
             );
+            self.keep_fact(key, StepStatus::Cancelled, &Value::Null, &[], 0);
             self.settled(key, StepStatus::Cancelled, None);
         } else if again {
             let wait = backoff::delay(

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
 use super::effect::Effect;
@@ -11,8 +12,8 @@ use super::fanout::FanOut;
 use super::input::Input;
 use crate::graph::{Decision, Frontier, Settled};
 use crate::model::{
-    Artifact, AttemptKey, Change, Commit, JobId, JobSnapshot, JobStatus, LeaseRef, PipelineRef,
-    SkipReason, StepKey, StepPatch, StepStatus, Timestamp, Verdict,
+    Artifact, ArtifactName, AttemptKey, Change, Commit, JobId, JobSnapshot, JobStatus, LeaseRef,
+    PipelineRef, SkipReason, StepKey, StepPatch, StepStatus, Timestamp, Verdict,
 };
 use crate::plan::Plan;
 use crate::template::{Fact, Scope};
@@ -99,7 +100,8 @@ pub(super) struct Running {
     pub(super) attempt: u32,
     pub(super) deadline: Timestamp,
     pub(super) stopped: Option<StopCause>,
-    pub(super) artifacts: Vec<Artifact>,
+    /// URIs by name, in the order in which they were told.
+    pub(super) artifacts: IndexMap<ArtifactName, String>,
     pub(super) metrics: Map<String, Value>,
 }
 

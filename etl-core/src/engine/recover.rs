@@ -27,6 +27,10 @@ impl JobMachine {
                 self.restore_item(step, item);
             }
         }
+        let fan_outs: Vec<u32> = self.fan_outs.keys().copied().collect();
+        for step in &fan_outs {
+            self.regather_fact(*step);
+        }
         for step in &snapshot.steps {
             if step.status == StepStatus::Running && step.items.is_none() {
                 let key = self.attempt_key(step.key, step.attempt);
@@ -34,7 +38,6 @@ impl JobMachine {
                 effects.push(Effect::Adopt(key));
             }
         }
-        let fan_outs: Vec<u32> = self.fan_outs.keys().copied().collect();
         for step in fan_outs {
             let states = &self.fan_outs[&step].states;
             let waiting = states
@@ -104,7 +107,6 @@ impl JobMachine {
             };
             self.keep_item(step.key.step, item, &report, &step.artifacts);
         }
-        self.regather_fact(step.key.step);
     }
 
     /// The fact of a fan-out that was settled before: its outputs are those of its items.

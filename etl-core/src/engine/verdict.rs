@@ -1,5 +1,7 @@
 //! How a job ends: because everything is settled, or because somebody wants it to.
 
+use serde_json::Value;
+
 use super::effect::Effect;
 use super::machine::{JobMachine, Phase, StopCause};
 use crate::model::{
@@ -97,6 +99,7 @@ impl JobMachine {
         };
         state.status = to;
         self.change_step(key, attempt, to, patch);
+        self.keep_fact(key, to, &Value::Null, &[], 0);
     }
 
     /// Remembers what is to happen after the job. What can't be rendered is said, not lost.
@@ -105,6 +108,7 @@ impl JobMachine {
         let hooks: &[PlanHook] = match to {
             JobStatus::Success => &plan.on_success,
             JobStatus::Failed | JobStatus::Timeout => &plan.on_failure,
+            // Who cancelled it knows, and wants an end: a failure hook that repeats the job would undo that.
             _ => &[],
         };
         let mut faults = Vec::new();

@@ -172,7 +172,7 @@ pub enum ForEach {
     Template(String),
 }
 
-/// The wait before attempt n + 1: `min(max_delay, base_delay · 2^n)`, and with `jitter` a random part of that
+/// The wait after n failed attempts: `min(max_delay, base_delay · 2^(n-1))`, and with `jitter` a random part of that
 /// (full jitter: AWS Architecture Blog, "Exponential Backoff And Jitter").
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -311,14 +311,14 @@ pub enum CalendarRule {
     RollBack,
 }
 
-/// What happens after a job's end.
+/// What happens after a job's end. After a cancelled job nothing does: who cancelled it knows.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Hooks {
     /// After a job that succeeded.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub on_success: Vec<Hook>,
-    /// After a job that ended in any other way.
+    /// After a job that failed, or that ran longer than its `timeout_seconds`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub on_failure: Vec<Hook>,
 }

@@ -167,6 +167,11 @@ proptest! {
         let world = play(&plot);
         prop_assert!(world.job.is_terminal());
         prop_assert!(world.rows.values().all(|row| row.status.is_terminal()));
+        // Everything that failed for good has a letter, and nothing else; an attempt too many was never made.
+        let plain = || world.rows.values().filter(|row| row.items.is_none());
+        let failed = plain().filter(|row| matches!(row.status, StepStatus::Failed | StepStatus::Timeout));
+        prop_assert_eq!(world.letters.len(), failed.count());
+        prop_assert!(plain().all(|row| row.attempt <= row.lost + 2));
         if plot.cancel_at.is_none() {
             let statuses: Vec<_> = (0..plot.steps.len() as u32).map(|at| world.rows[&StepKey::step(at)].status).collect();
             prop_assert_eq!(&statuses, &expected(&plot));

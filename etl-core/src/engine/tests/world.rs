@@ -65,6 +65,8 @@ pub(super) struct World {
     adopting: BTreeSet<AttemptKey>,
     wake: Option<Timestamp>,
     slots: usize,
+    /// Attempts that run on from an earlier owner.
+    outlived: usize,
     capacity: usize,
     fence: u64,
     seq: u64,
@@ -105,6 +107,7 @@ impl World {
             adopting: BTreeSet::new(),
             wake: None,
             slots: 0,
+            outlived: 0,
             capacity: 4,
             fence: 1,
             seq: 0,
@@ -152,11 +155,24 @@ impl World {
         if self.in_flight.is_some() {
             possible.push(Happening::Committed);
         }
-        possible.extend(self.adopting.iter().map(|key| Happening::NotAdopted(*key)));
+        let adopted = |key: &AttemptKey| {
+            if self.running.contains_key(key) {
+                Happening::Adopted(*key)
+            } else {
+                Happening::NotAdopted(*key)
+            }
+        };
+        possible.extend(self.adopting.iter().map(adopted));
         if self.machine.wanted() > 0 && self.slots < self.capacity {
             possible.push(Happening::Slot);
         }
-        possible.extend(self.running.keys().map(|key| Happening::Ended(*key)));
+        let heard = |key: &&AttemptKey| !self.adopting.contains(key);
+        possible.extend(
+            self.running
+                .keys()
+                .filter(heard)
+                .map(|key| Happening::Ended(*key)),
+        );
         if self.wake.is_some() {
             possible.push(Happening::Time);
         }
@@ -173,6 +189,10 @@ impl World {
                     seq,
                     verdict: Verdict::Applied,
                 });
+            }
+            Happening::Adopted(key) => {
+                self.adopting.remove(&key);
+                self.input(Input::Adopted { key, found: true });
             }
             Happening::NotAdopted(key) => {
                 self.adopting.remove(&key);
@@ -234,9 +254,20 @@ impl World {
             return;
         }
         self.running.clear();
+        self.take_over();
+    }
+
+    /// The worker dies and its attempts don't: they run somewhere else.
+    pub(super) fn crash_but_attempts_live(&mut self) {
+        assert!(self.in_flight.is_none(), "let the commit be applied first");
+        self.take_over();
+    }
+
+    fn take_over(&mut self) {
         self.adopting.clear();
         self.wake = None;
         self.slots = 0;
+        self.outlived = self.running.len();
         self.fence += 1;
         self.seq = 0;
         let snapshot = snapshot(
@@ -279,9 +310,13 @@ impl World {
                 Effect::Close(status) => self.closed = Some(status),
             }
         }
+        // Attempts that outlived their worker have no slots of this one.
+        let own = self.running.len().saturating_sub(self.outlived);
+        let most = self.plan.pipeline.max_parallel_steps;
+        let most = most.map_or(self.slots, |most| self.slots.min(most as usize));
         assert!(
-            self.running.len() <= self.slots || self.closed.is_some(),
-            "more attempts than slots"
+            own <= most || self.closed.is_some(),
+            "too many attempts at once"
         );
     }
 
@@ -314,7 +349,15 @@ impl World {
         self.seq = commit.seq;
         for change in &commit.changes {
             match change {
-                Change::Job { to, error, .. } => {
+                Change::Job {
+                    to,
+                    error,
+                    rows_processed,
+                    ..
+                } => {
+                    let of_steps = self.rows.values().filter(|row| row.items.is_none());
+                    let handled: u64 = of_steps.map(|row| row.rows_processed).sum();
+                    assert_eq!(*rows_processed, handled, "rows are lost or counted twice");
                     assert!(
                         job_transition(self.job, *to)
                             .is_some_and(|writers| writers.contains(&Writer::Owner))
@@ -343,6 +386,13 @@ impl World {
                         "{key}: {} to {to}",
                         row.status
                     );
+                    assert!(
+                        row.status != StepStatus::Retrying
+                            || *to != StepStatus::Running
+                            || row.due_at.is_none_or(|due| due <= commit.at),
+                        "repeated before its time"
+                    );
+                    assert!(*attempt >= row.attempt, "attempts go backwards");
                     row.status = *to;
                     row.attempt = *attempt;
                     row.due_at = patch.due_at;
@@ -381,13 +431,14 @@ impl World {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Happening {
     Committed,
+    Adopted(AttemptKey),
     NotAdopted(AttemptKey),
     Slot,
     Ended(AttemptKey),
     Time,
 }
 
-fn lease(fence: u64) -> LeaseRef {
+pub(super) fn lease(fence: u64) -> LeaseRef {
     LeaseRef {
         job: JOB,
         fence: Fence(fence),
@@ -411,7 +462,7 @@ fn blank(key: StepKey) -> StepSnapshot {
     }
 }
 
-fn snapshot(
+pub(super) fn snapshot(
     plan: &Plan,
     rows: &BTreeMap<StepKey, StepSnapshot>,
     params: &Value,

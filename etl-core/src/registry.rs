@@ -8,6 +8,14 @@ use crate::contract::{Connector, DynConnector, Executor};
 use crate::model::ExecutorKind;
 
 /// The connectors and executors that a process knows. Cheap to clone.
+///
+/// ```
+/// use etl_core::registry::Registry;
+///
+/// let registry = Registry::new();
+/// assert!(registry.connector("copy").is_none());
+/// assert_eq!(registry.connectors().count(), 0);
+/// ```
 #[derive(Clone, Default)]
 pub struct Registry {
     connectors: BTreeMap<String, Arc<dyn DynConnector>>,

@@ -11,6 +11,7 @@ mod page;
 mod pipeline;
 mod status;
 mod step;
+mod step_error;
 mod task;
 mod time;
 mod transition;
@@ -31,9 +32,8 @@ pub use pipeline::{
 };
 pub use status::{JobStatus, SkipReason, StepStatus, TriggerRule, TriggerType};
 pub use step::{Artifact, ArtifactName};
-pub use task::{
-    AttemptKey, Balance, BoxError, EffectClass, Place, Report, StepError, StepEvent, StepTask,
-};
+pub use step_error::{BoxError, StepError};
+pub use task::{AttemptKey, Balance, EffectClass, Place, Report, StepEvent, StepTask};
 pub use time::Timestamp;
 pub use transition::{JOB_TRANSITIONS, STEP_TRANSITIONS, Writer, job_transition, step_transition};
 

@@ -8,11 +8,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::error_class::ErrorClass;
 use super::event::LogLevel;
 use super::ids::{Fence, JobId, StepKey};
 use super::pipeline::{ExecutorKind, Resources};
 use super::step::ArtifactName;
+use super::step_error::StepError;
 use super::time::Timestamp;
 
 /// One attempt of one step execution. Executors name what they start by it, so that starting twice is attaching.
@@ -222,93 +222,5 @@ impl fmt::Display for Place {
             write!(f, "{separator}column {column}")?;
         }
         Ok(())
-    }
-}
-
-/// Any error, kept as a cause.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// Why an attempt failed: its class decides what comes next, its message and place are for people.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}{}", Located(.place.as_deref()))]
-pub struct StepError {
-    /// What kind of failure.
-    pub class: ErrorClass,
-    /// What went wrong and, where it is known, what to do. Never a secret, never the cause's own text.
-    pub message: String,
-    /// Where in the data.
-    pub place: Option<Box<Place>>,
-    /// For a throttled failure: how long the other side asked to wait.
-    pub retry_after: Option<Duration>,
-    /// What caused it.
-    #[source]
-    pub source: Option<BoxError>,
-}
-
-struct Located<'a>(Option<&'a Place>);
-
-impl fmt::Display for Located<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.map_or(Ok(()), |place| write!(f, " ({place})"))
-    }
-}
-
-impl StepError {
-    /// A failure of this class.
-    pub fn new(class: ErrorClass, message: impl Into<String>) -> Self {
-        Self {
-            class,
-            message: message.into(),
-            place: None,
-            retry_after: None,
-            source: None,
-        }
-    }
-
-    /// A failure that may pass by itself.
-    pub fn transient(message: impl Into<String>) -> Self {
-        Self::new(ErrorClass::Transient, message)
-    }
-
-    /// A failure that the same attempt would meet again.
-    pub fn permanent(message: impl Into<String>) -> Self {
-        Self::new(ErrorClass::Permanent, message)
-    }
-
-    /// A refused credential.
-    pub fn auth(message: impl Into<String>) -> Self {
-        Self::new(ErrorClass::Auth, message)
-    }
-
-    /// The other side asks for patience.
-    pub fn throttled(message: impl Into<String>, retry_after: Option<Duration>) -> Self {
-        Self {
-            retry_after,
-            ..Self::new(ErrorClass::Throttled, message)
-        }
-    }
-
-    /// The same failure with its cause.
-    pub fn because(mut self, source: impl Into<BoxError>) -> Self {
-        self.source = Some(source.into());
-        self
-    }
-
-    /// The same failure with its place in the data.
-    pub fn at(mut self, place: Place) -> Self {
-        self.place = Some(Box::new(place));
-        self
-    }
-
-    /// The causes, the nearest first, a line each; `None` without one.
-    pub fn causes(&self) -> Option<String> {
-        use std::error::Error as _;
-        let mut lines = Vec::new();
-        let mut next = self.source();
-        while let Some(cause) = next {
-            lines.push(cause.to_string());
-            next = cause.source();
-        }
-        (!lines.is_empty()).then(|| lines.join("\n"))
     }
 }

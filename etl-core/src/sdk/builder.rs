@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::embedded::Etl;
+use super::embedded::{Etl, Runnable};
 use super::function::Functions;
 use crate::artifact::ArtifactStorage;
 use crate::contract::{
@@ -23,6 +23,7 @@ use crate::runtime::{Backends, Runtime, Scope, Settings, SystemClock};
 #[must_use = "a builder does nothing until `build`"]
 pub struct EtlBuilder {
     registry: Registry,
+    functions: Functions,
     store: Option<Arc<dyn Store>>,
     queue: Option<Arc<dyn Queue>>,
     events: Option<Arc<dyn EventBus>>,
@@ -43,6 +44,15 @@ impl EtlBuilder {
     /// Also knows this connector.
     pub fn connector(mut self, connector: impl Connector) -> Self {
         self.registry.insert(connector);
+        self
+    }
+
+    /// Also knows the functions of this flow from the start, before [`Etl::put`] sees it. A program that may find jobs of the
+    /// flow that were interrupted, or that runs it by its document, needs this.
+    pub fn flow(self, flow: &impl Runnable) -> Self {
+        for (name, function) in flow.functions() {
+            self.functions.insert(name, function);
+        }
         self
     }
 
@@ -125,7 +135,7 @@ impl EtlBuilder {
     /// Outside a tokio runtime.
     pub fn build(self) -> Etl {
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock));
-        let functions = Functions::default();
+        let functions = self.functions;
         let registry = Arc::new(self.registry.with(functions.clone()));
         let credentials = self.credentials.unwrap_or_else(|| {
             if self.given.is_empty() {

@@ -1,9 +1,10 @@
 //! Pipelines of functions: handles for edges, so that a mismatch does not compile and a cycle can't be written.
 
-use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
@@ -11,43 +12,49 @@ use super::embedded::{Etl, Runnable};
 use super::error::EtlError;
 use super::function::{ContextFunction, Function, StepFunction};
 use super::handle::Outcome;
-use crate::model::{Fault, Pipeline, RetryPolicy, Step, TriggerRule, When};
+use super::inputs::Parameter;
+use super::step::{Needs, StepHandle};
+use crate::model::{Fault, Pipeline, Step};
 
-/// A pipeline that is being written in Rust. Steps are async functions, or connectors with a configuration.
+/// A pipeline that is being written in Rust. Steps are async functions, or connectors with a configuration. Clones are the
+/// same flow.
+///
+/// Each step gives a handle, and a later step takes what an earlier one returns by it. A mismatch of types does not compile,
+/// and a cycle can't be written, because a handle exists before those who use it.
 ///
 /// Names are the durable identity of steps: a job that was interrupted goes on by them.
+///
+/// ```
+/// use etl_core::model::StepError;
+/// use etl_core::sdk::Flow;
+///
+/// async fn total(numbers: Vec<u64>, factor: u64) -> Result<u64, StepError> {
+///     Ok(numbers.iter().sum::<u64>() * factor)
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let flow = Flow::new("sum");
+/// let factor = flow.parameter::<u64>("factor");
+/// let numbers = flow.step("numbers", || async { Ok::<_, StepError>(vec![1, 2, 3]) });
+/// let total = flow.step("total", total).after((&numbers, &factor));
+///
+/// let parameters = serde_json::json!({ "factor": 2 }).as_object().cloned().unwrap_or_default();
+/// let outcome = flow.run_inline(parameters).await?;
+/// assert_eq!(outcome.output(&total)?, 12);
+/// # Ok::<(), etl_core::sdk::EtlError>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Flow {
     inner: Arc<Mutex<Inner>>,
 }
 
-struct Inner {
-    pipeline: Pipeline,
+pub(super) struct Inner {
+    pub(super) pipeline: Pipeline,
     functions: Vec<(String, Function)>,
     /// Steps whose inputs have not been given.
-    unwired: Vec<String>,
-}
-
-/// A step of a flow. `Out` is what it gives to the steps after it; `State` says whether its own inputs are given.
-pub struct StepHandle<Out, State = Wired> {
-    inner: Arc<Mutex<Inner>>,
-    name: Arc<str>,
-    position: usize,
-    types: PhantomData<fn() -> (Out, State)>,
-}
-
-/// A step whose inputs are given.
-#[derive(Debug)]
-pub enum Wired {}
-
-/// A step that still needs these inputs: see [`StepHandle::after`].
-#[derive(Debug)]
-pub struct Needs<Args>(PhantomData<Args>);
-
-/// Steps whose outputs, in order, are `Args`: `&a`, or a tuple `(&a, &b)` of up to four.
-pub trait Inputs<Args> {
-    /// Their names, in order.
-    fn names(&self) -> Vec<Arc<str>>;
+    pub(super) unwired: Vec<String>,
 }
 
 impl Flow {
@@ -63,15 +70,39 @@ impl Flow {
         }
     }
 
-    /// Adds a step that calls an async function. If the function takes arguments, say what they are by
+    /// Adds a step that calls an async function or closure. If it takes arguments, say what they are by
     /// [`StepHandle::after`].
     ///
-    /// ```compile_fail
+    /// ```
+    /// # use etl_core::{sdk::Flow, model::StepError};
+    /// let flow = Flow::new("match");
+    /// let number = flow.step("number", || async { Ok::<_, StepError>(7_u64) });
+    /// flow.step("double", |n: u64| async move { Ok::<_, StepError>(n * 2) }).after(&number);
+    /// ```
+    ///
+    /// A number is wanted and text is given: this does not compile.
+    ///
+    /// ```compile_fail,E0277
     /// # use etl_core::{sdk::Flow, model::StepError};
     /// let flow = Flow::new("mismatch");
     /// let text = flow.step("text", || async { Ok::<_, StepError>(String::new()) });
-    /// // A number is wanted and text is given: this does not compile.
-    /// let number = flow.step("number", |n: u64| async move { Ok::<_, StepError>(n) }).after(&text);
+    /// flow.step("double", |n: u64| async move { Ok::<_, StepError>(n * 2) }).after(&text);
+    /// ```
+    ///
+    /// Neither does one argument too few, nor a step whose own inputs were not given.
+    ///
+    /// ```compile_fail,E0277
+    /// # use etl_core::{sdk::Flow, model::StepError};
+    /// let flow = Flow::new("too_few");
+    /// let number = flow.step("number", || async { Ok::<_, StepError>(7_u64) });
+    /// flow.step("sum", |a: u64, b: u64| async move { Ok::<_, StepError>(a + b) }).after(&number);
+    /// ```
+    ///
+    /// ```compile_fail,E0277
+    /// # use etl_core::{sdk::Flow, model::StepError};
+    /// let flow = Flow::new("unwired");
+    /// let number = flow.step("number", |n: u64| async move { Ok::<_, StepError>(n) });
+    /// flow.step("double", |n: u64| async move { Ok::<_, StepError>(n * 2) }).after(&number);
     /// ```
     pub fn step<F, Args, Out>(&self, name: &str, function: F) -> StepHandle<Out, Needs<Args>>
     where
@@ -85,7 +116,32 @@ impl Flow {
         )
     }
 
-    /// Adds a step that calls an async function whose first argument is the [`StepContext`](crate::contract::StepContext).
+    /// Adds a step that calls an async function whose first argument is the [`StepContext`](crate::contract::StepContext):
+    /// for progress, log lines, checkpoints, artifacts, and to hear of the end.
+    ///
+    /// ```
+    /// use etl_core::contract::{Progress, StepContext};
+    /// use etl_core::model::StepError;
+    /// use etl_core::sdk::Flow;
+    ///
+    /// async fn load(ctx: StepContext, rows: Vec<u64>) -> Result<u64, StepError> {
+    ///     // Where an earlier attempt came to.
+    ///     let done = ctx.restored().and_then(serde_json::Value::as_u64).unwrap_or(0);
+    ///     for at in done..rows.len() as u64 {
+    ///         if ctx.cancelled().is_cancelled() {
+    ///             return Err(StepError::transient("stopped"));
+    ///         }
+    ///         ctx.progress(Progress { rows_processed: at + 1, ..Progress::default() });
+    ///         ctx.checkpoint((at + 1).into()).await;
+    ///     }
+    ///     ctx.info(format!("{} rows", rows.len())).await;
+    ///     Ok(rows.len() as u64)
+    /// }
+    ///
+    /// let flow = Flow::new("with_context");
+    /// let rows = flow.step("rows", || async { Ok::<_, StepError>(vec![1_u64, 2]) });
+    /// flow.step_with_context("load", load).after(&rows);
+    /// ```
     pub fn step_with_context<F, Args, Out>(
         &self,
         name: &str,
@@ -102,11 +158,39 @@ impl Flow {
         )
     }
 
-    /// Adds a step that a connector does. Its output is whatever JSON the connector gives.
+    /// Adds a step that a connector does. Its output is whatever JSON the connector gives. Texts in `config` may be templates,
+    /// such as [`StepHandle::artifact`] gives.
     pub fn connector(&self, name: &str, connector_type: &str, config: Value) -> StepHandle<Value> {
         let mut step = Step::new(name, connector_type);
         step.config = config;
         self.push(step)
+    }
+
+    /// Adds a parameter that each job has to be given. Its JSON Schema is that of the type.
+    pub fn parameter<T: DeserializeOwned + JsonSchema>(&self, name: &str) -> Parameter<T> {
+        let mut inner = self.lock();
+        let schema = inner.pipeline.parameters.get_or_insert_default();
+        let required = schema.entry("required").or_insert_with(|| json!([]));
+        if let Some(required) = required.as_array_mut() {
+            required.push(name.into());
+        }
+        inner.describe_parameter(name, schema_of::<T>());
+        Parameter::new(name)
+    }
+
+    /// Adds a parameter that a job may be given; without it the job has `default`.
+    pub fn parameter_or<T: DeserializeOwned + Serialize + JsonSchema>(
+        &self,
+        name: &str,
+        default: T,
+    ) -> Parameter<T> {
+        let mut schema = schema_of::<T>();
+        if let (Some(schema), Ok(default)) = (schema.as_object_mut(), serde_json::to_value(default))
+        {
+            schema.insert("default".into(), default);
+        }
+        self.lock().describe_parameter(name, schema);
+        Parameter::new(name)
     }
 
     /// Changes the document beside its steps: description, schedule, parameters, concurrency, hooks …
@@ -115,7 +199,8 @@ impl Flow {
         self
     }
 
-    /// The document: what the server stores and what a YAML file of the same pipeline says.
+    /// The document: what the server stores and what a YAML file of the same pipeline says. An engine that was given the flow
+    /// by [`EtlBuilder::flow`](super::EtlBuilder::flow) runs it by its document too.
     ///
     /// # Errors
     /// Names every step whose inputs were not given.
@@ -168,17 +253,35 @@ impl Flow {
         let position = inner.pipeline.steps.len();
         inner.pipeline.steps.push(step);
         drop(inner);
-        StepHandle {
-            inner: Arc::clone(&self.inner),
-            name,
-            position,
-            types: PhantomData,
-        }
+        StepHandle::new(Arc::clone(&self.inner), name, position)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Inner {
+    fn describe_parameter(&mut self, name: &str, schema: Value) {
+        let parameters = self.pipeline.parameters.get_or_insert_default();
+        parameters.entry("type").or_insert_with(|| "object".into());
+        let properties = parameters.entry("properties").or_insert_with(|| json!({}));
+        if let Some(properties) = properties.as_object_mut() {
+            properties.insert(name.into(), schema);
+        }
+    }
+}
+
+/// The schema of a type, in one piece: a reference would point into another document.
+fn schema_of<T: JsonSchema>() -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.inline_subschemas = true;
+        settings.meta_schema = None;
+    });
+    settings
+        .into_generator()
+        .into_root_schema_for::<T>()
+        .to_value()
 }
 
 impl std::fmt::Debug for Flow {
@@ -196,119 +299,5 @@ impl Runnable for Flow {
 
     fn functions(&self) -> Vec<(String, Function)> {
         self.lock().functions.clone()
-    }
-}
-
-impl<Out, State> StepHandle<Out, State> {
-    /// The step's name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Runs only after these steps, whose outputs it does not take.
-    pub fn follows<Other, OtherState>(self, other: &StepHandle<Other, OtherState>) -> Self {
-        self.depend([Arc::clone(&other.name)])
-    }
-
-    /// How many attempts may follow a failed first one, and how long to wait between them.
-    pub fn retry(self, count: u32, policy: RetryPolicy) -> Self {
-        self.change(|step| {
-            step.retry_count = count;
-            step.retry = policy;
-        })
-    }
-
-    /// How long one attempt may run; rounded up to whole seconds.
-    pub fn timeout(self, timeout: Duration) -> Self {
-        self.change(|step| {
-            step.timeout_seconds = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0);
-        })
-    }
-
-    /// Runs only if this template gives true.
-    pub fn when(self, template: impl Into<String>) -> Self {
-        let template = template.into();
-        self.change(|step| step.when = Some(When::Template(template)))
-    }
-
-    /// What of its dependencies lets it run.
-    pub fn trigger_rule(self, rule: TriggerRule) -> Self {
-        self.change(|step| step.trigger_rule = rule)
-    }
-
-    fn change(self, change: impl FnOnce(&mut Step)) -> Self {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(step) = inner.pipeline.steps.get_mut(self.position) {
-            change(step);
-        }
-        drop(inner);
-        self
-    }
-
-    fn depend(self, names: impl IntoIterator<Item = Arc<str>>) -> Self {
-        self.change(|step| {
-            for name in names {
-                if step.dependencies.iter().all(|known| **known != *name) {
-                    step.dependencies.push(name.to_string());
-                }
-            }
-        })
-    }
-}
-
-impl<Out, Args> StepHandle<Out, Needs<Args>> {
-    /// Takes the outputs of these steps as its arguments, in order, and runs after them. The types must be equal.
-    pub fn after(self, inputs: impl Inputs<Args>) -> StepHandle<Out> {
-        let names = inputs.names();
-        let outputs: Vec<Value> = names
-            .iter()
-            .map(|name| format!("{{{{ steps['{name}'].output }}}}").into())
-            .collect();
-        let handle = self
-            .depend(names)
-            .change(|step| step.config["inputs"] = outputs.into());
-        let mut inner = handle.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.unwired.retain(|unwired| *unwired != *handle.name);
-        drop(inner);
-        StepHandle {
-            inner: handle.inner,
-            name: handle.name,
-            position: handle.position,
-            types: PhantomData,
-        }
-    }
-}
-
-impl<Out, State> std::fmt::Debug for StepHandle<Out, State> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("StepHandle").field(&self.name).finish()
-    }
-}
-
-/// A step whose own inputs are settled, so that others may follow it: it takes none, or they were given.
-trait Settled {}
-impl Settled for Wired {}
-impl Settled for Needs<()> {}
-
-macro_rules! inputs_of {
-    ($($arg:ident $state:ident $at:tt),+) => {
-        #[allow(private_bounds)]
-        impl<$($arg: DeserializeOwned, $state: Settled),+> Inputs<($($arg,)+)> for ($(&StepHandle<$arg, $state>,)+) {
-            fn names(&self) -> Vec<Arc<str>> {
-                vec![$(Arc::clone(&self.$at.name)),+]
-            }
-        }
-    };
-}
-
-inputs_of!(A S 0);
-inputs_of!(A S 0, B T 1);
-inputs_of!(A S 0, B T 1, C U 2);
-inputs_of!(A S 0, B T 1, C U 2, D V 3);
-
-#[allow(private_bounds)]
-impl<A: DeserializeOwned, S: Settled> Inputs<(A,)> for &StepHandle<A, S> {
-    fn names(&self) -> Vec<Arc<str>> {
-        vec![Arc::clone(&self.name)]
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::contract::{Connector, NoCredential, StepContext};
-use crate::model::{Report, StepError};
+use crate::model::{BoxError, Report, StepError};
 
 /// A function with its types erased.
 pub type Function = Arc<dyn Fn(StepContext, Vec<Value>) -> FunctionFuture + Send + Sync>;
@@ -72,7 +72,7 @@ impl Connector for Functions {
             .cloned();
         let function = function.ok_or_else(|| {
             StepError::permanent(format!(
-                "this program has no function {:?}; is it the one that made the job?",
+                "this program has no function {:?}; give its flow to `EtlBuilder::flow`",
                 config.function
             ))
         })?;
@@ -85,9 +85,18 @@ impl Connector for Functions {
     }
 }
 
-/// An async function that can be a step: it takes the outputs of the steps before it, at most four, and returns a result.
+/// An async function or closure that can be a step: it takes the outputs of the steps before it, at most eight, and returns
+/// a result.
 ///
-/// `Args` is the tuple of its arguments and `Out` what it returns; both are found by the compiler.
+/// `Args` is the tuple of its arguments and `Out` what it returns; both are found by the compiler. Arguments and output pass
+/// as JSON, so that a job can go on in another process: they implement serde's traits, and an output has at most 256 KiB.
+///
+/// Its error may be [`StepError`], which says by its class whether another attempt may help, or any other error, `anyhow`'s
+/// too: [`StepError::from_error`] says what that stands for.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be a step",
+    note = "a step is an async function of at most eight arguments that serde can read; it returns a `Result` whose value serde can write and whose error is an error"
+)]
 pub trait StepFunction<Args, Out>: Send + Sync + 'static {
     /// With its types erased. The context is dropped: see [`Flow::step_with_context`](super::Flow::step_with_context).
     fn erase(self) -> Function;
@@ -106,7 +115,7 @@ macro_rules! function_of {
             F: Fn($($arg),*) -> Fut + Send + Sync + 'static,
             Fut: Future<Output = Result<Out, E>> + Send + 'static,
             Out: Serialize,
-            E: Into<StepError>,
+            E: Into<BoxError>,
             $($arg: DeserializeOwned + Send + 'static,)*
         {
             fn erase(self) -> Function {
@@ -119,7 +128,7 @@ macro_rules! function_of {
             F: Fn(StepContext, $($arg),*) -> Fut + Send + Sync + 'static,
             Fut: Future<Output = Result<Out, E>> + Send + 'static,
             Out: Serialize,
-            E: Into<StepError>,
+            E: Into<BoxError>,
             $($arg: DeserializeOwned + Send + 'static,)*
         {
             #[allow(non_snake_case, unused_variables, unused_mut)]
@@ -130,7 +139,7 @@ macro_rules! function_of {
                     Box::pin(async move {
                         let mut inputs = inputs.into_iter();
                         $(let $arg: $arg = argument(inputs.next())?;)*
-                        let output = function(ctx, $($arg),*).await.map_err(Into::into)?;
+                        let output = function(ctx, $($arg),*).await.map_err(StepError::from_error)?;
                         serde_json::to_value(output)
                             .map_err(|error| StepError::permanent("what the function returned is no JSON").because(error))
                     })
@@ -145,6 +154,10 @@ function_of!(A);
 function_of!(A, B);
 function_of!(A, B, C);
 function_of!(A, B, C, D);
+function_of!(A, B, C, D, E1);
+function_of!(A, B, C, D, E1, F1);
+function_of!(A, B, C, D, E1, F1, G);
+function_of!(A, B, C, D, E1, F1, G, H);
 
 fn argument<T: DeserializeOwned>(input: Option<Value>) -> Result<T, StepError> {
     T::deserialize(input.unwrap_or_default()).map_err(|error| {

@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::EtlError;
-use super::flow::StepHandle;
 use super::retry::all_steps;
+use super::step::StepHandle;
 use crate::contract::{Received, Store, Subscription};
 use crate::model::{Event, EventKind, JobId, JobRecord, JobStatus, StepRecord};
 
@@ -116,16 +116,24 @@ impl Outcome {
             .find(|step| &*step.name == name && step.item_index.is_none())
     }
 
-    /// What a step returned.
+    /// What a step returned; of a step that fanned out, the list of what its items returned.
     ///
     /// # Errors
     /// If the step did not succeed, so that there is nothing to read.
     pub fn output<T: DeserializeOwned, S>(&self, step: &StepHandle<T, S>) -> Result<T, EtlError> {
-        let output = self
-            .step(step.name())
-            .map_or(&Value::Null, |step| &step.output_data);
-        T::deserialize(output).map_err(|source| EtlError::Output {
-            step: step.name().into(),
+        let name = step.name();
+        let output = match self.step(name) {
+            Some(record) if record.items.is_some() => self
+                .steps
+                .iter()
+                .filter(|step| &*step.name == name && step.item_index.is_some())
+                .map(|item| item.output_data.clone())
+                .collect(),
+            Some(record) => record.output_data.clone(),
+            None => Value::Null,
+        };
+        serde_json::from_value(output).map_err(|source| EtlError::Output {
+            step: name.into(),
             source,
         })
     }

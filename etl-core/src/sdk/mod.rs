@@ -7,11 +7,15 @@ mod error;
 mod flow;
 mod function;
 mod handle;
+mod inputs;
 mod retry;
+mod step;
 
 pub use builder::EtlBuilder;
 pub use embedded::{Etl, RetryFrom, Runnable};
 pub use error::EtlError;
-pub use flow::{Flow, Inputs, Needs, StepHandle, Wired};
+pub use flow::Flow;
 pub use function::{ContextFunction, Function, Functions, StepFunction};
 pub use handle::{JobHandle, Outcome};
+pub use inputs::{Inputs, Parameter, Settled, Source};
+pub use step::{Needs, StepHandle, Wired};

@@ -585,6 +585,38 @@ async fn what_a_worker_can_not_finish_stops_with_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_draining_worker_can_not_finish_is_handed_back_and_goes_on_elsewhere() {
+    for deaf in [false, true] {
+        let (probe, clock) = (Probe::default(), Arc::new(TokioClock::default()));
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone()));
+        let draining = builder(&probe, &clock).store(store.clone()).build();
+        let steps = vec![
+            step("first", &[], json!({})),
+            step("half", &["first"], json!({ "seconds": 50, "deaf": deaf })),
+        ];
+        let handle = draining.start(&pipeline("p", steps), none()).await.unwrap();
+        while probe.ran().len() < 2 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let asked = clock.now();
+        // 30 s of patience, and a heartbeat's time for the deaf one.
+        draining.shutdown().await;
+        let took = clock.now().since(asked);
+        assert!(took <= Duration::from_secs(36), "{took:?}");
+        let record = store.job(handle.id()).await.unwrap().unwrap();
+        assert_eq!(record.status, JobStatus::Pending);
+
+        let other = builder(&probe, &clock).store(store.clone()).build();
+        let outcome = handle.wait().await.unwrap();
+        assert!(outcome.is_success());
+        let half = outcome.step("half").unwrap();
+        assert_eq!((half.attempt, half.lost), (2, 1));
+        assert_eq!(probe.ran(), ["first", "half", "half"]);
+        other.shutdown().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_worker_stops_its_steps_before_their_lease_can_be_another_workers() {
     for deaf in [false, true] {
         for unheard in [0, 1, 2, 3, 4] {

@@ -15,7 +15,7 @@ use super::keeper::Hold;
 use super::launcher::Launcher;
 use super::settings::Backends;
 use crate::engine::{Effect, Input, JobMachine};
-use crate::model::{AttemptKey, Event, JobStatus, StepEvent, Timestamp, Verdict};
+use crate::model::{AttemptKey, Change, Commit, Event, JobStatus, StepEvent, Timestamp, Verdict};
 
 /// What the drivers of a worker share.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) slots: Arc<Semaphore>,
     /// How long attempts may go on when the lease that they run under is lost: until it may be somebody else's.
     pub(crate) margin: Duration,
+    /// Cancelled when jobs are to be given back as they are.
+    pub(crate) hand_back: CancellationToken,
 }
 
 /// Drives one job under one lease.
@@ -46,6 +48,8 @@ pub(crate) struct Driver {
     /// What tells an attempt to stop.
     stops: HashMap<AttemptKey, CancellationToken>,
     wake_at: Option<Timestamp>,
+    /// The number of the last commit that was sent.
+    sent: u64,
     /// The notices of the commit under way.
     notices: Vec<Event>,
 }
@@ -70,6 +74,7 @@ impl Driver {
             attempts: JoinSet::new(),
             stops: HashMap::new(),
             wake_at: None,
+            sent: 0,
             notices: Vec::new(),
         }
     }
@@ -90,10 +95,10 @@ impl Driver {
         }
     }
 
-    /// Lets attempts that were told to stop, because the lease is lost, do so while that is safe; then they are dropped.
+    /// Lets attempts that were told to stop, because the lease is lost or given up, do so while that is safe; then they are
+    /// dropped.
     async fn close(mut self, status: JobStatus) -> JobStatus {
         let job_id = self.hold.lease().job;
-        drop(self.hold);
         let attempts = &mut self.attempts;
         let stop = async { while attempts.join_next().await.is_some() {} };
         if tokio::time::timeout(self.shared.margin, stop)
@@ -102,7 +107,44 @@ impl Driver {
         {
             tracing::warn!(%job_id, "attempts did not stop in time and were abandoned");
         }
-        status
+        if status == JobStatus::Running && self.shared.hand_back.is_cancelled() {
+            self.attempts.shutdown().await;
+            self.hand_back().await
+        } else {
+            status
+        }
+    }
+
+    /// Gives the job back as it is, for another worker to take up at once. What ran of it counts as lost, not as failed.
+    async fn hand_back(mut self) -> JobStatus {
+        let seq = self.sent + 1;
+        let commit = Commit {
+            lease: self.hold.lease(),
+            seq,
+            at: self.shared.backends.clock.now(),
+            changes: vec![Change::Job {
+                to: JobStatus::Pending,
+                error: None,
+                error_stack: None,
+                rows_processed: 0,
+                bytes_transferred: 0,
+            }],
+        };
+        // Behind a commit that may still be under way: if that is lost, so is this.
+        self.shared.commits.send(commit, self.answers.clone());
+        while let Some(input) = self.inputs.recv().await {
+            match input {
+                Input::Committed { seq: of, verdict } if of == seq => {
+                    return match verdict {
+                        Verdict::Applied | Verdict::AlreadyApplied => JobStatus::Pending,
+                        Verdict::Lost { now } => now,
+                    };
+                }
+                Input::LeaseLost => break,
+                _ => {}
+            }
+        }
+        JobStatus::Running
     }
 
     async fn next_input(&mut self) -> Input {
@@ -127,6 +169,7 @@ impl Driver {
         };
         tokio::select! {
             biased;
+            () = self.shared.hand_back.cancelled() => Input::LeaseLost,
             input = self.inputs.recv() => input.unwrap_or(Input::LeaseLost),
             permit = slots.acquire_owned(), if wanted > 0 => match permit {
                 Ok(permit) => {
@@ -166,6 +209,7 @@ impl Driver {
         match effect {
             Effect::Commit(commit) => {
                 self.notices = notices_of(self.machine.plan(), &commit);
+                self.sent = commit.seq;
                 self.shared.commits.send(commit, self.answers.clone());
             }
             Effect::Start(task) => {

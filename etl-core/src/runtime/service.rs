@@ -25,6 +25,9 @@ use crate::contract::store::{JobStore, Result, StoredPipeline, Submitted};
 use crate::contract::{Delivery, Queue, QueueError, QueueErrorKind};
 use crate::model::{JobId, JobStatus};
 
+/// How long it may take to stop attempts and to give their jobs back.
+const HANDED_BACK_WITHIN: Duration = Duration::from_secs(15);
+
 /// The services of one process over its backends: what an embedded run and a deployed worker both are.
 #[derive(Debug)]
 pub struct Runtime {
@@ -36,6 +39,8 @@ pub struct Runtime {
     nudge: Arc<Notify>,
     /// No more work is taken.
     stop: CancellationToken,
+    /// Jobs under way are given back as they are.
+    hand_back: CancellationToken,
     /// No job is under way any more, so none needs its lease.
     idle: CancellationToken,
     worker: JoinHandle<()>,
@@ -52,6 +57,7 @@ impl Runtime {
         let (committer, commits) = Committer::new(Arc::clone(&store));
         let (recorder, logs) = Recorder::new(backends.store.clone(), Arc::clone(&backends.events));
         let (announcer, notices) = Announcer::new(logs.clone(), Arc::clone(&backends.events));
+        let hand_back = CancellationToken::new();
         let launcher = Launcher::new(backends.clone(), logs, settings.grace);
         let shared = Arc::new(Shared {
             backends: backends.clone(),
@@ -60,6 +66,7 @@ impl Runtime {
             notices,
             slots: Arc::new(Semaphore::new(settings.max_steps.max(1))),
             margin: settings.heartbeat,
+            hand_back: hand_back.clone(),
         });
         let (own, held, nudge) = (
             OwnJobs::default(),
@@ -110,6 +117,7 @@ impl Runtime {
             held,
             nudge,
             stop,
+            hand_back,
             idle,
             worker: tokio::spawn(work),
             services,
@@ -155,16 +163,25 @@ impl Runtime {
         Ok(status)
     }
 
-    /// Takes no more jobs, lets those under way end for at most `patience` under their leases, and ends the services. What is
-    /// still under way then is stopped where it is, and is taken up by another worker or by the next start.
-    pub async fn shutdown(mut self, patience: Duration) {
+    /// Takes no more jobs, lets those under way end for at most `patience` under their leases, hands the rest back, and ends
+    /// the services.
+    pub async fn shutdown(self, patience: Duration) {
+        self.shutdown_when(tokio::time::sleep(patience)).await;
+    }
+
+    /// As [`shutdown`](Self::shutdown), with patience until `enough` is: a second signal, say. Handing back takes at most
+    /// 15 seconds more, if the store can't be reached; then the leases run out.
+    pub async fn shutdown_when(mut self, enough: impl Future<Output = ()>) {
         self.stop.cancel();
-        if tokio::time::timeout(patience, &mut self.worker)
-            .await
-            .is_err()
-        {
+        let ended = tokio::select! {
+            _ = &mut self.worker => true,
+            () = enough => {
+                self.hand_back.cancel();
+                tokio::time::timeout(HANDED_BACK_WITHIN, &mut self.worker).await.is_ok()
+            }
+        };
+        if !ended {
             self.worker.abort();
-            // Its drivers and their attempts are gone when it is.
             let _ = (&mut self.worker).await;
         }
         self.idle.cancel();

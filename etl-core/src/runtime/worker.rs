@@ -11,7 +11,7 @@ use super::keeper::{Held, Hold, Keeper};
 use super::plans::Plans;
 use super::settings::{OwnJobs, Scope, Settings};
 use crate::contract::Delivery;
-use crate::contract::store::{ClaimRequest, Claimed, Result};
+use crate::contract::store::{ClaimRequest, Claimed, Result, StoreError, StoreErrorKind};
 use crate::engine::{self, Input, JobMachine};
 use crate::model::{
     Commit, Event, EventKind, Fault, JobId, JobSnapshot, JobStatus, Verdict, WorkerId,
@@ -102,7 +102,12 @@ impl Worker {
                 limit,
                 ttl: self.settings.lease,
             };
-            self.shared.backends.store.claim(want).await?
+            let claim = self.shared.backends.store.claim(want);
+            // An answer that comes later is of no use: its lease may have run out by then.
+            let unheard = |_| StoreError::new("claim", StoreErrorKind::Unavailable);
+            tokio::time::timeout_at(trusted_until, claim)
+                .await
+                .map_err(unheard)??
         };
         // The lease protects the job from here; a hint with nothing to claim behind it is done with as well.
         for delivery in deliveries {

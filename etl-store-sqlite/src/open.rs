@@ -43,19 +43,7 @@ impl SqliteStore {
     /// - `Unavailable` if it can't be read or written.
     pub async fn open(path: impl AsRef<Path>, clock: Arc<dyn Clock>) -> StoreResult<Self> {
         let path = path.as_ref();
-        open_server(path, clock, Leases::End)
-            .await
-            .map_err(|fault| fault.in_file(path).of("open"))
-    }
-
-    /// Opens a database as its server, like [`open`](Self::open), and leaves leases as they stand: for a process that
-    /// closed the store while its own workers went on.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    pub async fn reopen(path: impl AsRef<Path>, clock: Arc<dyn Clock>) -> StoreResult<Self> {
-        let path = path.as_ref();
-        open_server(path, clock, Leases::Keep)
+        open_server(path, clock)
             .await
             .map_err(|fault| fault.in_file(path).of("open"))
     }
@@ -77,16 +65,9 @@ impl SqliteStore {
     }
 }
 
-/// What becomes of the leases of running jobs when a server starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Leases {
-    Keep,
-    End,
-}
-
-async fn open_server(path: &Path, clock: Arc<dyn Clock>, leases: Leases) -> Result<SqliteStore> {
+async fn open_server(path: &Path, clock: Arc<dyn Clock>) -> Result<SqliteStore> {
     let path = prepare(path)?;
-    serve(&path, options(&path), clock, leases).await
+    serve(&path, options(&path), clock).await
 }
 
 /// Opens a file that is there as its server.
@@ -94,7 +75,6 @@ pub(crate) async fn serve(
     path: &Path,
     options: SqliteConnectOptions,
     clock: Arc<dyn Clock>,
-    leases: Leases,
 ) -> Result<SqliteStore> {
     let lock = ServerLock::take(path)?;
     let options = options.journal_mode(SqliteJournalMode::Wal);
@@ -104,12 +84,10 @@ pub(crate) async fn serve(
     let migrated = MIGRATOR.run_direct(None, &mut conn, false).await;
     migrated.map_err(migration_fault)?;
     triggers::install(&mut conn).await?;
-    if leases == Leases::End {
-        sqlx::query(END_LEASES)
-            .bind(time(clock.now()))
-            .execute(&mut conn)
-            .await?;
-    }
+    sqlx::query(END_LEASES)
+        .bind(time(clock.now()))
+        .execute(&mut conn)
+        .await?;
     Ok(assemble(options, conn, clock, Some(lock), Access::Server))
 }
 
@@ -140,7 +118,13 @@ fn assemble(
         .acquire_timeout(Duration::from_secs(10))
         .max_lifetime(None)
         .test_before_acquire(false)
-        .connect_lazy_with(options.clone().pragma("query_only", "ON"));
+        .connect_lazy_with(
+            options
+                .clone()
+                .pragma("query_only", "ON")
+                // 8 MiB each: readers look at pages of lists, not at everything that is written.
+                .pragma("cache_size", "-8192"),
+        );
     let writer = Writer::new(options, conn, clock.clone(), documents.clone(), lock);
     SqliteStore::new(writer.start(), readers, documents, clock, access)
 }

@@ -55,6 +55,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("submit::KNOWN_IDS", submit::KNOWN_IDS),
     ("submit::KNOWN_KEYS", submit::KNOWN_KEYS),
     ("submit::KNOWN_VERSIONS", submit::KNOWN_VERSIONS),
+    ("submit::ON_THEIR_WAY", submit::ON_THEIR_WAY),
 ];
 
 async fn database() -> (tempfile::TempDir, SqliteConnection) {

@@ -3,14 +3,17 @@
 use std::collections::{HashMap, HashSet};
 
 use etl_core::contract::StoreErrorKind;
-use etl_core::contract::store::Submitted;
+use etl_core::contract::store::{Submitted, way};
 use etl_core::model::{JobId, NewJob, PipelineId, StepKey};
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::error::{Fault, Result};
-use crate::rows::{Columns, count, execution_id, item_column, json, parse_json, step_id, time};
+use crate::lease::{self, CancelRequest};
+use crate::rows::{
+    Columns, count, execution_id, item_column, json, parse, parse_json, step_id, time,
+};
 use crate::writer::{Answers, Tx};
 
 /// A known job as far as a new one can be the same.
@@ -105,7 +108,38 @@ pub(crate) async fn submit(tx: &mut Tx<'_>, jobs: &[&NewJob]) -> Result<Answers<
         });
     }
     insert(tx, &rows).await?;
+    let new = jobs.iter().copied().zip(&answers);
+    let new = new.filter(|(job, answer)| matches!(answer, Ok(Submitted::New(id)) if *id == job.id));
+    make_way(tx, &new.map(|(job, _)| job).collect::<Vec<_>>()).await?;
     Ok(answers)
+}
+
+/// Cancels what has to give way to new jobs, or new jobs that have to give way: `concurrency.on_limit`. One after the other,
+/// as if each had come alone.
+async fn make_way(tx: &mut Tx<'_>, new: &[&NewJob]) -> Result<()> {
+    for (position, job) in new.iter().enumerate() {
+        if !way::is_made_for(job) {
+            continue;
+        }
+        let not_yet: Vec<_> = new[position..].iter().map(|job| job.id).collect();
+        let others: Vec<String> = sqlx::query_scalar(ON_THEIR_WAY)
+            .bind(job.pipeline.id.to_string())
+            .bind(json(&not_yet)?)
+            .fetch_all(&mut *tx.conn)
+            .await?;
+        let others = others
+            .iter()
+            .map(|id| parse(id))
+            .collect::<Result<Vec<_>>>()?;
+        let requests: Vec<_> = way::make(job, &others)
+            .into_iter()
+            .map(|(job, reason)| CancelRequest { job, reason })
+            .collect();
+        if !requests.is_empty() {
+            lease::cancel(tx, &requests.iter().collect::<Vec<_>>()).await?;
+        }
+    }
+    Ok(())
 }
 
 pub(crate) async fn dispatched(tx: &mut Tx<'_>, lists: &[&Vec<JobId>]) -> Result<Answers<()>> {
@@ -305,6 +339,18 @@ pub(crate) const KNOWN_IDS: &str = "
 pub(crate) const KNOWN_KEYS: &str = "
     SELECT j.idempotency_key, j.id, j.pipeline_id, j.pipeline_version, j.parameters
     FROM jsonb_each(?1) e CROSS JOIN job_executions j ON j.idempotency_key = e.value";
+
+/// The jobs of a pipeline that wait or run and whose end nobody asked for, oldest first, without some that count as not
+/// there yet.
+pub(crate) const ON_THEIR_WAY: &str = "
+    SELECT id FROM (
+        SELECT id, created_at, cancel_requested FROM job_executions INDEXED BY idx_jobs_waiting
+        WHERE status IN ('pending', 'queued') AND pipeline_id = ?1
+        UNION ALL
+        SELECT id, created_at, cancel_requested FROM job_executions INDEXED BY idx_jobs_slots
+        WHERE status = 'running' AND pipeline_id = ?1)
+    WHERE cancel_requested IS NULL AND id NOT IN (SELECT value FROM jsonb_each(?2))
+    ORDER BY created_at, id";
 
 const INSERT_JOBS: &str = "
     INSERT INTO job_executions (

@@ -25,6 +25,10 @@ use crate::{claim, commit, journal, submit};
 /// How many requests may wait before a caller waits for room, and how many one transaction takes at most.
 const GROUP: usize = 1024;
 
+/// How many rows the requests of one transaction write at most together: a thousand jobs of 100,000 steps are accepted one
+/// after the other, and not from 10 GB of parameters. A request by itself may write more.
+const ROWS: usize = 50_000;
+
 /// A request with the way back to who made it.
 #[derive(Debug)]
 pub(crate) struct Call<I, O> {
@@ -48,10 +52,12 @@ pub(crate) type Answers<O> = Vec<Result<O>>;
 /// One line per kind of request, in the order in which a group takes them: what makes work for others comes first, and
 /// a lease is renewed before it could be taken away.
 macro_rules! requests {
-    ($($kind:ident: $input:ty => $output:ty, $op:literal, $run:path;)+) => {
+    ($($kind:ident: $input:ty => $output:ty, $op:literal, $run:path, $rows:expr;)+) => {
         /// Requests that one transaction takes, by kind.
         #[derive(Debug, Default)]
         pub(crate) struct Group {
+            /// About how many rows they write.
+            rows: usize,
             $($kind: Vec<Call<$input, $output>>,)+
         }
 
@@ -65,12 +71,19 @@ macro_rules! requests {
             const OP: &'static str = $op;
 
             fn into_group(self, reply: oneshot::Sender<StoreResult<Self::Output>>) -> Group {
-                Group { $kind: vec![Call { input: self, reply }], ..Group::default() }
+                let rows: fn(&Self) -> usize = $rows;
+                Group { rows: rows(&self), $kind: vec![Call { input: self, reply }], ..Group::default() }
             }
         })+
 
         impl Group {
+            /// Whether a transaction of these takes those as well.
+            fn has_room_for(&self, other: &Self) -> bool {
+                self.len() == 0 || self.rows + other.rows <= ROWS
+            }
+
             fn absorb(&mut self, other: Self) {
+                self.rows += other.rows;
                 $(self.$kind.extend(other.$kind);)+
             }
 
@@ -123,16 +136,16 @@ pub(crate) trait Request {
 }
 
 requests! {
-    puts: PutPipeline => PipelineRef, "put_pipeline", catalog::put;
-    removals: RemovePipeline => bool, "remove_pipeline", catalog::remove;
-    submissions: NewJob => Submitted, "submit", submit::submit;
-    cancellations: CancelRequest => JobStatus, "cancel", lease::cancel;
-    dispatches: Vec<JobId> => (), "dispatched", submit::dispatched;
-    commits: Vec<Commit> => Vec<Verdict>, "commit", commit::commit;
-    renewals: RenewRequest => Vec<LeaseState>, "renew", lease::renew;
-    reaps: ReapRequest => Vec<JobId>, "reap", lease::reap;
-    claims: ClaimRequest => Vec<Claimed>, "claim", claim::claim;
-    appends: Vec<LogLine> => (), "append", journal::append;
+    puts: PutPipeline => PipelineRef, "put_pipeline", catalog::put, |put| put.document.steps.len();
+    removals: RemovePipeline => bool, "remove_pipeline", catalog::remove, |_| 1;
+    submissions: NewJob => Submitted, "submit", submit::submit, |job| job.document.steps.len() + job.taken_over.len();
+    cancellations: CancelRequest => JobStatus, "cancel", lease::cancel, |_| 1;
+    dispatches: Vec<JobId> => (), "dispatched", submit::dispatched, Vec::len;
+    commits: Vec<Commit> => Vec<Verdict>, "commit", commit::commit, |batch| batch.iter().map(|commit| commit.changes.len()).sum();
+    renewals: RenewRequest => Vec<LeaseState>, "renew", lease::renew, |renewal| renewal.leases.len();
+    reaps: ReapRequest => Vec<JobId>, "reap", lease::reap, |_| 1;
+    claims: ClaimRequest => Vec<Claimed>, "claim", claim::claim, |_| 1;
+    appends: Vec<LogLine> => (), "append", journal::append, Vec::len;
 }
 
 /// What comes over the channel.
@@ -220,7 +233,12 @@ impl Writer {
             let mut group = Group::default();
             for message in waiting.drain(..) {
                 match message {
-                    Message::Work(work) => group.absorb(*work),
+                    Message::Work(work) => {
+                        if !group.has_room_for(&work) {
+                            self.take(std::mem::take(&mut group)).await;
+                        }
+                        group.absorb(*work);
+                    }
                     Message::Close(done) => {
                         // What is already in the channel is still taken.
                         inbox.close();

@@ -14,7 +14,7 @@ struct Files(Mutex<Vec<(Arc<SqliteStore>, tempfile::TempDir)>>);
 
 impl Files {
     async fn open(&self, folder: tempfile::TempDir, clock: Arc<dyn Clock>) -> Arc<dyn Store> {
-        let store = SqliteStore::reopen(folder.path().join("etl.db"), clock).await;
+        let store = SqliteStore::open(folder.path().join("etl.db"), clock).await;
         let store = Arc::new(store.unwrap());
         self.0.lock().unwrap().push((store.clone(), folder));
         store

@@ -69,7 +69,7 @@ async fn a_full_disk_refuses_what_does_not_fit_and_changes_nothing() {
     let path = open::prepare(&path).unwrap();
     let options = open::options(&path).pragma("max_page_count", "150");
     let clock = Arc::new(ManualClock::default());
-    let store = open::serve(&path, options, clock, open::Leases::Keep).await;
+    let store = open::serve(&path, options, clock).await;
     let store = store.unwrap();
     let pipeline = a_stored_pipeline(&store).await;
     let job = new_job(&pipeline);
@@ -153,4 +153,37 @@ async fn a_closed_store_says_so_after_it_has_answered_what_came_before() {
     );
     let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
     assert_eq!(files.len(), 2, "the database and its lock: {files:?}");
+}
+
+#[tokio::test]
+async fn jobs_of_many_steps_are_not_all_accepted_in_one_transaction() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder.path().join("etl.db")).await;
+    let put = PutPipeline {
+        document: a_pipeline("wide").steps(ROWS / 2).build(),
+        expected_version: None,
+        by: By::system(),
+    };
+    store.put_pipeline(put).await.unwrap();
+    let pipeline = store.pipeline("default", "wide", None).await.unwrap();
+    let pipeline = pipeline.unwrap();
+    let group_of = |job: NewJob| {
+        let (reply, _) = oneshot::channel();
+        job.into_group(reply)
+    };
+    let mut group = Group::default();
+    for has_room in [true, true, false] {
+        let next = group_of(new_job(&pipeline));
+        assert_eq!(group.has_room_for(&next), has_room);
+        group.absorb(next);
+    }
+    // One that is too large for any transaction has one of its own.
+    assert!(Group::default().has_room_for(&group));
+
+    let jobs: [_; 3] = std::array::from_fn(|_| new_job(&pipeline));
+    let [a, b, c] = jobs.clone().map(|job| store.submit(job));
+    let answers = tokio::join!(a, b, c);
+    for (job, answer) in jobs.iter().zip([answers.0, answers.1, answers.2]) {
+        assert_eq!(answer.unwrap(), Submitted::New(job.id));
+    }
 }

@@ -16,9 +16,9 @@ use crate::contract::{Clock, Store};
 use crate::memory::MemoryStore;
 use crate::model::{
     Artifact, ArtifactName, By, Change, Commit, DeadLetter, ErrorClass, Fence, HookRow, HookTarget,
-    JobFilter, JobId, JobRecord, JobSnapshot, LeaseRef, LogLevel, LogLine, PageRequest, Pipeline,
-    PipelineId, SkipReason, StepKey, StepPatch, StepRecord, StepStatus, TakenOver, Verdict,
-    WorkerId, step_transition,
+    JobFilter, JobId, JobRecord, JobSnapshot, LeaseRef, LogLevel, LogLine, OnLimit, PageRequest,
+    Pipeline, PipelineId, SkipReason, StepKey, StepPatch, StepRecord, StepStatus, TakenOver,
+    Verdict, WorkerId, step_transition,
 };
 use crate::testing::store::all_steps;
 use crate::testing::{ManualClock, StoreFixture, a_pipeline, new_job};
@@ -80,6 +80,8 @@ fn document(pipeline: u8, shape: u8) -> Arc<Pipeline> {
         0 => builder.steps(1),
         1 => builder.steps(3),
         2 => builder.steps(2).with_limit(1),
+        3 => builder.steps(1).at_limit(2, OnLimit::Skip),
+        4 => builder.steps(2).at_limit(1, OnLimit::CancelOldest),
         _ => builder.steps(3).with_limit(2),
     }
     .build()

@@ -196,11 +196,11 @@ impl<F: Format> Writer<F> {
         }
     }
 
-    fn finish(self) -> Result<Finished, StepError> {
+    fn finish(mut self) -> Result<Finished, StepError> {
         let rest = match self.output {
             Output::One(Some(encoder)) => encoder.close()?,
             Output::One(None) => 0,
-            Output::Many(partitions) => partitions.close()?,
+            Output::Many(partitions) => partitions.close(&mut self.files)?,
         };
         Ok(Finished {
             staging: self.files.staging,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow::compute::take_record_batch;
+use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use etl_core::model::StepError;
@@ -14,11 +14,15 @@ use super::{Encoder, Files, Format};
 use crate::flow::fault;
 use crate::location::PARTITION_NULL;
 
-/// How many files may be open at once; the one that was longest without rows is closed for the next.
+/// How many files may be open at once. The first folders have them; rows of more folders are kept until they are worth a file.
 const MAX_OPEN: usize = 64;
 
 /// How much all open files may hold in memory together.
 const MAX_BUFFERED_BYTES: usize = 96 * 1024 * 1024;
+
+/// How much the rows may take together that are kept for folders without an open file. Without them unsorted rows of many
+/// folders would make a file of a few rows for every folder and batch.
+const MAX_PENDING_BYTES: usize = 64 * 1024 * 1024;
 
 /// What Hive escapes in a folder's name, and what a path could not hold.
 const ESCAPED: &AsciiSet = &CONTROLS
@@ -44,15 +48,18 @@ pub(super) struct Partitioned {
     /// Positions of the others.
     rest: Vec<usize>,
     rest_schema: SchemaRef,
-    open: HashMap<Arc<str>, Open>,
+    open: HashMap<Arc<str>, Box<dyn Encoder>>,
+    pending: HashMap<Arc<str>, Pending>,
+    pending_bytes: usize,
     /// How many files each folder has got.
     parts: HashMap<Arc<str>, usize>,
-    clock: u64,
 }
 
-struct Open {
-    encoder: Box<dyn Encoder>,
-    used: u64,
+/// Rows of a folder that has no open file.
+#[derive(Default)]
+struct Pending {
+    batches: Vec<RecordBatch>,
+    bytes: usize,
 }
 
 impl Partitioned {
@@ -83,8 +90,9 @@ impl Partitioned {
             rest,
             rest_schema: Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone())),
             open: HashMap::new(),
+            pending: HashMap::new(),
+            pending_bytes: 0,
             parts: HashMap::new(),
-            clock: 0,
         })
     }
 
@@ -110,52 +118,94 @@ impl Partitioned {
                 take_record_batch(&rest, &UInt32Array::from(rows))
                     .map_err(|error| fault::arrow("splitting rows by partition", error))?
             };
-            if !self.open.contains_key(&folder) {
-                if self.open.len() >= MAX_OPEN {
-                    closed += self.close_one(|open| open.used)?;
-                }
-                let number = self.parts.entry(folder.clone()).or_default();
-                let encoder = files.open(&folder, *number, &self.rest_schema)?;
-                *number += 1;
-                self.open.insert(folder.clone(), Open { encoder, used: 0 });
-            }
-            self.clock += 1;
-            if let Some(open) = self.open.get_mut(&folder) {
-                open.used = self.clock;
-                open.encoder.write(&part)?;
+            if let Some(encoder) = self.open.get_mut(&folder) {
+                encoder.write(&part)?;
+            } else if self.open.len() < MAX_OPEN && !self.pending.contains_key(&folder) {
+                let mut encoder = self.begin(&folder, files)?;
+                encoder.write(&part)?;
+                self.open.insert(folder, encoder);
+            } else {
+                self.keep(folder, part);
             }
         }
+        if self.pending_bytes > MAX_PENDING_BYTES {
+            closed += self.write_pending(files, MAX_PENDING_BYTES / 2)?;
+        }
         while self.buffered_bytes() > MAX_BUFFERED_BYTES {
-            // The largest first: it frees most and makes the best file.
-            closed += self.close_one(|open| u64::MAX - open.encoder.buffered_bytes() as u64)?;
+            closed += self.close_largest()?;
         }
         Ok(closed)
     }
 
-    /// Closes all files and says how many bytes those have.
-    pub(super) fn close(self) -> Result<u64, StepError> {
+    /// Writes what is kept, closes all files, and says how many bytes those have.
+    pub(super) fn close<F: Format>(mut self, files: &mut Files<F>) -> Result<u64, StepError> {
         let mut bytes = 0;
-        for open in self.open.into_values() {
-            bytes += open.encoder.close()?;
+        for encoder in std::mem::take(&mut self.open).into_values() {
+            bytes += encoder.close()?;
         }
-        Ok(bytes)
+        Ok(bytes + self.write_pending(files, 0)?)
+    }
+
+    /// A new file of a folder.
+    fn begin<F: Format>(
+        &mut self,
+        folder: &Arc<str>,
+        files: &mut Files<F>,
+    ) -> Result<Box<dyn Encoder>, StepError> {
+        let part = self.parts.entry(folder.clone()).or_default();
+        let encoder = files.open(folder, *part, &self.rest_schema)?;
+        *part += 1;
+        Ok(encoder)
+    }
+
+    fn keep(&mut self, folder: Arc<str>, part: RecordBatch) {
+        let bytes = part.get_array_memory_size();
+        let pending = self.pending.entry(folder).or_default();
+        pending.batches.push(part);
+        pending.bytes += bytes;
+        self.pending_bytes += bytes;
+    }
+
+    /// Writes a file for each of the folders of which most is kept, until no more than `rest` bytes are: those free most and make
+    /// the best files.
+    fn write_pending<F: Format>(
+        &mut self,
+        files: &mut Files<F>,
+        rest: usize,
+    ) -> Result<u64, StepError> {
+        let mut kept: Vec<_> = self.pending.drain().collect();
+        kept.sort_unstable_by_key(|(_, pending)| pending.bytes);
+        let mut closed = 0;
+        while self.pending_bytes > rest {
+            let Some((folder, pending)) = kept.pop() else {
+                break;
+            };
+            self.pending_bytes -= pending.bytes;
+            let rows = concat_batches(&self.rest_schema, &pending.batches)
+                .map_err(|error| fault::arrow("splitting rows by partition", error))?;
+            let mut encoder = self.begin(&folder, files)?;
+            encoder.write(&rows)?;
+            closed += encoder.close()?;
+        }
+        self.pending.extend(kept);
+        Ok(closed)
     }
 
     fn buffered_bytes(&self) -> usize {
         self.open
             .values()
-            .map(|open| open.encoder.buffered_bytes())
+            .map(|encoder| encoder.buffered_bytes())
             .sum()
     }
 
-    fn close_one(&mut self, rank: impl Fn(&Open) -> u64) -> Result<u64, StepError> {
-        let first = self
+    fn close_largest(&mut self) -> Result<u64, StepError> {
+        let largest = self
             .open
             .iter()
-            .min_by_key(|(_, open)| rank(open))
+            .max_by_key(|(_, encoder)| encoder.buffered_bytes())
             .map(|(folder, _)| folder.clone());
-        match first.and_then(|folder| self.open.remove(&folder)) {
-            Some(open) => open.encoder.close(),
+        match largest.and_then(|folder| self.open.remove(&folder)) {
+            Some(encoder) => encoder.close(),
             None => Ok(0),
         }
     }

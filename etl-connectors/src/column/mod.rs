@@ -1,6 +1,7 @@
 //! The types of columns that documents name, and how text becomes values of them.
 
 mod cast;
+mod decimal;
 mod infer;
 mod text;
 
@@ -22,6 +23,9 @@ pub(crate) const SAMPLE_ROWS: usize = 10_000;
 
 /// How many bytes of rows types are inferred from at most: a few long rows tell as much as many short ones.
 pub(crate) const SAMPLE_BYTES: usize = 32 * 1024 * 1024;
+
+/// The most columns of a source. Every column costs memory in every batch, so a header of a million is refused.
+pub(crate) const MAX_COLUMNS: usize = 100_000;
 
 /// The type of a column, as documents write it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,9 +1,9 @@
 //! One cell of text to one value. `None` is «does not fit», never a guess.
 
-use arrow::compute::kernels::cast_utils::parse_decimal;
-use arrow::datatypes::Decimal128Type;
 use chrono::format::{Item, Parsed, StrftimeItems};
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime};
+
+use super::decimal::exact_decimal;
 
 /// Days from 0001-01-01 to 1970-01-01, as chrono counts them.
 const EPOCH_FROM_CE: i32 = 719_163;
@@ -65,18 +65,17 @@ impl TextFormat {
         lexical_core::parse(text.as_bytes()).ok()
     }
 
+    /// Digits that are too large for the type don't fit: infinity is only what says so.
     pub(crate) fn float64(&self, text: &str) -> Option<f64> {
-        self.with_point(text, |bytes| lexical_core::parse(bytes).ok())
+        self.with_point(text, |bytes| {
+            let value: f64 = lexical_core::parse(bytes).ok()?;
+            (value.is_finite() || !bytes.iter().any(u8::is_ascii_digit)).then_some(value)
+        })
     }
 
+    /// The number times 10 to the power of `scale`. One with more digits after the point than that does not fit.
     pub(crate) fn decimal(&self, text: &str, precision: u8, scale: u8) -> Option<i128> {
-        if !text.bytes().any(|b| b.is_ascii_digit()) {
-            return None;
-        }
-        self.with_point(text, |bytes| {
-            let text = std::str::from_utf8(bytes).ok()?;
-            parse_decimal::<Decimal128Type>(text, precision, scale.cast_signed()).ok()
-        })
+        self.with_point(text, |bytes| exact_decimal(bytes, precision, scale))
     }
 
     /// Calls `parse` with a point where the format's decimal sign is.
@@ -350,6 +349,19 @@ mod tests {
         assert_eq!(TextFormat::default().decimal("1234567890", 9, 2), None);
         assert_eq!(TextFormat::default().decimal("", 9, 2), None);
         assert_eq!(TextFormat::default().decimal(".", 9, 2), None);
+    }
+
+    #[test]
+    fn digits_beyond_a_float_do_not_become_infinity() {
+        let format = TextFormat::default();
+        assert_eq!(format.float64("1e308"), Some(1e308));
+        for text in ["1e999", "-1e999", &"9".repeat(400)] {
+            assert_eq!(format.float64(text), None, "{text}");
+        }
+        assert_eq!(format.float64("-inf"), Some(f64::NEG_INFINITY));
+        assert!(format.float64("NaN").is_some_and(f64::is_nan));
+        assert_eq!(TextFormat::int64("9223372036854775808"), None);
+        assert_eq!(TextFormat::int64("-9223372036854775808"), Some(i64::MIN));
     }
 
     #[test]

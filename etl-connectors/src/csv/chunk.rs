@@ -1,20 +1,24 @@
 //! A file's bytes to chunks of whole records, with bounded memory.
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::sync::Arc;
 
-use encoding_rs::{Decoder, DecoderResult, Encoding, UTF_8};
+use encoding_rs::Encoding;
 use etl_core::model::{Place, StepError};
 
+use super::encoding::Utf8Reader;
 use super::records::{Fault, Field, Scan, Scanner, Skipper};
 use crate::flow::{BadRecord, Flow};
-use crate::location::{Compression, Input, decompressed};
+use crate::location::{Compression, Input};
 
 /// How much text makes a chunk: a few thousand rows, so that batches are worth their overhead and memory stays small.
 const CHUNK_BYTES: usize = 1024 * 1024;
 
 /// The longest record. A longer one is bad, whether it is one line or a quote that nobody closed.
 pub(super) const MAX_RECORD_BYTES: usize = 16 * 1024 * 1024;
+
+/// The most records of a chunk, so that a chunk full of bad ones does not take many times its size in memory.
+const CHUNK_RECORDS: usize = 64 * 1024;
 
 /// Records of one file, cut but not decoded.
 #[derive(Debug)]
@@ -66,6 +70,8 @@ pub(super) struct Chunks {
     line: u64,
     number: u64,
     width: usize,
+    /// Passes over a record that is too long, once it is told of.
+    skipper: Option<Skipper>,
 }
 
 impl std::fmt::Debug for Chunks {
@@ -85,8 +91,7 @@ impl Chunks {
         encoding: &'static Encoding,
         scanner: Scanner,
     ) -> Result<Self, StepError> {
-        let reader = decompressed(input.read(flow)?, compression.of(&input.name))
-            .map_err(|error| input.failed(error))?;
+        let reader = input.read(flow, compression)?;
         Ok(Self::new(
             input.name.clone(),
             reader,
@@ -113,6 +118,7 @@ impl Chunks {
             line: 1,
             number: 0,
             width: 0,
+            skipper: None,
         }
     }
 
@@ -167,6 +173,7 @@ impl Chunks {
 
     /// The next records; `None` at the end. Records that are not `width` fields wide are among the bad ones.
     pub(super) fn next(&mut self) -> Result<Option<Chunk>, StepError> {
+        self.finish_skipping()?;
         let mut target = CHUNK_BYTES;
         loop {
             self.fill(target)?;
@@ -181,7 +188,7 @@ impl Chunks {
                 continue;
             }
             if self.carry.len() > self.max_record {
-                return self.skip_record().map(Some);
+                return Ok(Some(self.give_up_record()));
             }
             target = (self.carry.len() * 2)
                 .max(CHUNK_BYTES)
@@ -215,7 +222,7 @@ impl Chunks {
             bad: Vec::new(),
         };
         let mut at = 0;
-        while at < self.carry.len() {
+        while at < self.carry.len() && chunk.rows.len() + chunk.bad.len() < CHUNK_RECORDS {
             let first = chunk.fields.len();
             let scan = self
                 .scanner
@@ -269,8 +276,9 @@ impl Chunks {
         (!chunk.rows.is_empty() || !chunk.bad.is_empty()).then_some(chunk)
     }
 
-    /// Gives up the record that the carry begins with and reads on to its end, in constant memory.
-    fn skip_record(&mut self) -> Result<Chunk, StepError> {
+    /// Gives up the record that the carry begins with. Its rest is passed over when more is asked for: whoever fails for it need
+    /// not wait for its end.
+    fn give_up_record(&mut self) -> Chunk {
         self.number += 1;
         let place = Place {
             file: Some(self.file.to_string()),
@@ -278,8 +286,22 @@ impl Chunks {
             column: None,
             row: Some(self.number),
         };
-        let bad = BadRecord::new(place, self.too_long(), &self.carry);
-        let mut skipper = Skipper::default();
+        self.skipper = Some(Skipper::default());
+        Chunk {
+            file: self.file.clone(),
+            text: Vec::new(),
+            fields: Vec::new(),
+            rows: Vec::new(),
+            width: self.width,
+            bad: vec![BadRecord::new(place, self.too_long(), &self.carry)],
+        }
+    }
+
+    /// Reads on to the end of a record that was given up, in constant memory.
+    fn finish_skipping(&mut self) -> Result<(), StepError> {
+        let Some(mut skipper) = self.skipper.take() else {
+            return Ok(());
+        };
         loop {
             if let Some(next) = skipper.skip(&self.scanner, &self.carry) {
                 self.carry.drain(..next);
@@ -293,14 +315,7 @@ impl Chunks {
             self.fill(CHUNK_BYTES)?;
         }
         self.line += skipper.lines;
-        Ok(Chunk {
-            file: self.file.clone(),
-            text: Vec::new(),
-            fields: Vec::new(),
-            rows: Vec::new(),
-            width: self.width,
-            bad: vec![bad],
-        })
+        Ok(())
     }
 
     fn scanner_quote(&self) -> u8 {
@@ -347,103 +362,4 @@ pub(super) fn unescape(text: &str, field: Field, quote: u8) -> std::borrow::Cow<
         }
     }
     out.into()
-}
-
-/// Any encoding as UTF-8. Malformed input becomes the byte 0xFF, which is not UTF-8 either, so that the record that it is in
-/// is found bad by the same check as in a UTF-8 file.
-struct Utf8Reader {
-    inner: Box<dyn Read + Send>,
-    /// `None`: the bytes are passed on as they are.
-    decoder: Option<Decoder>,
-    raw: Vec<u8>,
-    consumed: usize,
-    ended: bool,
-    flushed: bool,
-    pending: Vec<u8>,
-    taken: usize,
-}
-
-const RAW_BYTES: usize = 64 * 1024;
-
-impl Utf8Reader {
-    fn new(mut inner: Box<dyn Read + Send>, encoding: &'static Encoding) -> Self {
-        // The mark is looked for here and not by the decoder, so that UTF-8, the common case, needs no decoder.
-        let mut start = Vec::new();
-        let failed = (&mut inner).take(3).read_to_end(&mut start).err();
-        let (encoding, mark) = Encoding::for_bom(&start).unwrap_or((encoding, 0));
-        start.drain(..mark);
-        let inner: Box<dyn Read + Send> = match failed {
-            Some(error) => Box::new(Failing(Some(error))),
-            None => inner,
-        };
-        let is_utf8 = encoding == UTF_8;
-        Self {
-            inner,
-            decoder: (!is_utf8).then(|| encoding.new_decoder_without_bom_handling()),
-            raw: if is_utf8 { Vec::new() } else { start.clone() },
-            consumed: 0,
-            ended: false,
-            flushed: false,
-            pending: if is_utf8 { start } else { Vec::new() },
-            taken: 0,
-        }
-    }
-
-    /// Decodes some more into `pending`.
-    fn refill(&mut self) -> io::Result<()> {
-        self.pending.clear();
-        self.taken = 0;
-        let Some(decoder) = &mut self.decoder else {
-            return Ok(());
-        };
-        while self.pending.is_empty() && !self.flushed {
-            if self.consumed == self.raw.len() && !self.ended {
-                self.raw.clear();
-                self.consumed = 0;
-                let read = (&mut self.inner)
-                    .take(RAW_BYTES as u64)
-                    .read_to_end(&mut self.raw)?;
-                self.ended = read < RAW_BYTES;
-            }
-            let raw = &self.raw[self.consumed..];
-            let room = decoder
-                .max_utf8_buffer_length_without_replacement(raw.len())
-                .unwrap_or(4 * RAW_BYTES);
-            self.pending.resize(room + 1, 0);
-            let (result, read, written) =
-                decoder.decode_to_utf8_without_replacement(raw, &mut self.pending, self.ended);
-            self.consumed += read;
-            self.pending.truncate(written);
-            match result {
-                DecoderResult::InputEmpty => self.flushed = self.ended,
-                DecoderResult::OutputFull => {}
-                DecoderResult::Malformed(..) => self.pending.push(0xFF),
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Read for Utf8Reader {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.taken == self.pending.len() {
-            if self.decoder.is_none() {
-                return self.inner.read(into);
-            }
-            self.refill()?;
-        }
-        let pending = &self.pending[self.taken..];
-        let length = pending.len().min(into.len());
-        into[..length].copy_from_slice(&pending[..length]);
-        self.taken += length;
-        Ok(length)
-    }
-}
-
-struct Failing(Option<io::Error>);
-
-impl Read for Failing {
-    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-        self.0.take().map_or(Ok(0), Err)
-    }
 }

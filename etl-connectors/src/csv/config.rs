@@ -29,7 +29,7 @@ pub struct CsvSourceConfig {
     /// on. A byte order mark wins. `latin1` and `iso-8859-1` are read as windows-1252, as browsers do.
     #[serde(default = "utf8")]
     pub encoding: String,
-    /// Texts that mean null. A quoted empty field in a text column is the empty text, not null.
+    /// Texts that mean null, in quotes or not. But a quoted empty field in a text column is the empty text, not null.
     #[serde(default = "empty_is_null")]
     pub null_values: Vec<String>,
     /// The decimal sign: `.` or `,`.
@@ -78,7 +78,8 @@ pub struct CsvSinkConfig {
     /// The encoding, by a label of the WHATWG Encoding Standard. Text that it can't express fails the step.
     #[serde(default = "utf8")]
     pub encoding: String,
-    /// The first of these is written for null.
+    /// The first of these is written for null. Text that is one of them is written in quotes. A row of one empty cell is written
+    /// as two quotes, because readers skip an empty line; in a text column that reads back as the empty text.
     #[serde(default = "empty_is_null")]
     pub null_values: Vec<String>,
     /// The decimal sign: `.` or `,`.
@@ -217,7 +218,7 @@ impl Dialect {
         if delimiter.is_some() && delimiter == quoted {
             faults.push(("quote", "must not be the delimiter".to_owned()));
         }
-        let found = Encoding::for_label(encoding.as_bytes());
+        let found = Encoding::for_label_no_replacement(encoding.as_bytes());
         if found.is_none() {
             faults.push((
                 "encoding",

@@ -109,7 +109,7 @@ impl Decoder {
         drop_invalid_text(&mut chunk, &mut bad);
         let text = std::str::from_utf8(&chunk.text)
             .map_err(|error| StepError::permanent("text was not checked").because(error))?;
-        let mut misfits: Vec<(usize, usize, String)> = Vec::new();
+        let mut misfits: Vec<(u32, u32)> = Vec::new();
         let arrays: Vec<ArrayRef> = mapping
             .iter()
             .enumerate()
@@ -125,16 +125,14 @@ impl Decoder {
                     column_type: self.types[index],
                     format: &self.format,
                 };
-                builder.build(&column, |row, text| {
-                    misfits.push((row, index, shape(text)));
-                })
+                builder.build(&column, |row, _| misfits.push((row as u32, index as u32)))
             })
             .collect();
         let options = RecordBatchOptions::new().with_row_count(Some(chunk.rows.len()));
         let mut batch = RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)
             .map_err(|error| fault::arrow("making a batch of rows", error))?;
         if !misfits.is_empty() {
-            batch = self.without(&chunk, text, batch, misfits, &mut bad)?;
+            batch = self.without(&chunk, text, mapping, batch, misfits, &mut bad)?;
         }
         bad.sort_by_key(|record| record.place.row);
         Ok((batch, bad))
@@ -145,23 +143,28 @@ impl Decoder {
         &self,
         chunk: &Chunk,
         text: &str,
+        mapping: &[usize],
         batch: RecordBatch,
-        mut misfits: Vec<(usize, usize, String)>,
+        mut misfits: Vec<(u32, u32)>,
         bad: &mut Vec<BadRecord>,
     ) -> Result<RecordBatch, StepError> {
         misfits.sort_unstable();
         misfits.dedup_by_key(|(row, ..)| *row);
         let mut keep = vec![true; batch.num_rows()];
-        for (at, index, shape) in misfits {
+        for (at, index) in misfits {
+            let (at, index) = (at as usize, index as usize);
             keep[at] = false;
             let row = chunk.rows[at];
+            let field = chunk.fields[at * chunk.width + mapping[index]];
+            let cell = unescape(&text[field.range()], field, self.quote);
             let place = Place {
                 column: Some(self.schema.field(index).name().clone()),
                 ..chunk.place(row)
             };
             let cause = format!(
-                "the value is no {} (its form is {shape:?})",
-                self.types[index]
+                "the value is no {} (its form is {:?})",
+                self.types[index],
+                shape(cell.trim_ascii())
             );
             let raw = &text[row.start as usize..row.end as usize];
             bad.push(BadRecord::new(place, cause, raw.as_bytes()));

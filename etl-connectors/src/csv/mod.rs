@@ -3,6 +3,7 @@
 mod chunk;
 mod config;
 mod decode;
+mod encoding;
 mod records;
 mod sink;
 mod source;

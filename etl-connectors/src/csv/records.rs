@@ -235,7 +235,10 @@ impl Skipper {
             self.lines += u64::from(byte == b'\n');
             self.state = match self.state {
                 SkipState::CarriageReturn if byte == b'\n' => return Some(at + 1),
-                SkipState::CarriageReturn => return Some(at),
+                SkipState::CarriageReturn => {
+                    self.lines += 1;
+                    return Some(at);
+                }
                 SkipState::Quoted if is_quote => SkipState::QuoteInQuoted,
                 SkipState::Quoted => SkipState::Quoted,
                 SkipState::QuoteInQuoted | SkipState::FieldStart if is_quote => SkipState::Quoted,

@@ -131,6 +131,12 @@ impl Encoder for CsvWriter {
             }
             // A lone empty cell would be an empty line, which readers skip.
             if columns.len() == 1 && (self.text.is_empty() || self.text.ends_with('\n')) {
+                if self.format.dialect.quote.is_none() {
+                    return Err(StepError::permanent(
+                        "a row of one empty cell would be an empty line, which readers skip; set `quote`, or `null_values` to \
+                         a text that stands for null",
+                    ));
+                }
                 self.quoted("")?;
             }
             self.text.push('\n');
@@ -269,7 +275,10 @@ impl CsvWriter {
             }
         };
         written.map_err(|error| {
-            StepError::permanent("a date or time is too far away to be written").because(error)
+            StepError::permanent(
+                "a date or time can't be written: it is too far away, or its pattern asks for what it does not have",
+            )
+            .because(error)
         })?;
         // A pattern or the decimal sign may hold the delimiter.
         if self.needs_quotes(&self.text[start..]) {

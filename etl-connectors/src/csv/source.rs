@@ -1,6 +1,6 @@
 //! Reads CSV files as one stream of rows.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,8 +10,8 @@ use super::chunk::{Chunk, Chunks};
 use super::config::{CsvSourceConfig, Dialect};
 use super::decode::{Decoder, Nulls, observe, schema_of};
 use super::records::Scanner;
-use crate::column::{ColumnType, Guess, SAMPLE_BYTES, SAMPLE_ROWS};
-use crate::flow::{Emitter, Flow, Rows, Source, blocking, produce};
+use crate::column::{ColumnType, Guess, MAX_COLUMNS, SAMPLE_BYTES, SAMPLE_ROWS};
+use crate::flow::{Emitter, Flow, OnBadRecord, Rows, Source, blocking, produce};
 use crate::location::{Input, inputs};
 
 /// Reads CSV.
@@ -148,7 +148,12 @@ impl Reading {
             for (guess, position) in guesses.iter_mut().zip(&*mapping) {
                 *guess = by_position[*position];
             }
+            let fails = self.config.on_bad_record == OnBadRecord::Fail && !looked_at.bad.is_empty();
             self.sample.push_back((looked_at, mapping));
+            if fails {
+                // The step fails for it: no need to read to the end of a record without one.
+                break;
+            }
         }
         Ok(guesses)
     }
@@ -199,6 +204,13 @@ impl Reading {
             let Some(first) = chunks.first_record(self.config.header)? else {
                 continue;
             };
+            if first.len() > MAX_COLUMNS {
+                return Err(StepError::permanent(format!(
+                    "the first record has {} fields; at most {MAX_COLUMNS} are read",
+                    first.len()
+                ))
+                .at(start_of(&file)));
+            }
             chunks.expect_width(first.len());
             let names = if self.config.header {
                 distinct(first)
@@ -222,32 +234,27 @@ impl Reading {
                 "the files of {:?} do not have the same columns: this one {what} {column:?}",
                 self.config.url
             ))
-            .at(Place {
-                file: Some(file.name.to_string()),
-                line: Some(1),
-                ..Place::default()
-            })
+            .at(start_of(file))
         };
-        if let Some(extra) = names.iter().find(|name| !self.names.contains(name)) {
-            return Err(differ("also has", extra));
-        }
-        self.names
+        let mut positions: HashMap<&String, usize> = names.iter().zip(0..).collect();
+        let mapping = self
+            .names
             .iter()
-            .map(|name| {
-                names
-                    .iter()
-                    .position(|found| found == name)
-                    .ok_or_else(|| differ("lacks", name))
-            })
-            .collect()
+            .map(|name| positions.remove(name).ok_or_else(|| differ("lacks", name)))
+            .collect::<Result<_, _>>()?;
+        match positions.into_iter().min_by_key(|(_, position)| *position) {
+            Some((extra, _)) => Err(differ("also has", extra)),
+            None => Ok(mapping),
+        }
     }
 
     fn refuse_unknown_columns(&self) -> Result<(), StepError> {
+        let names: BTreeSet<&String> = self.names.iter().collect();
         let unknown: Vec<_> = self
             .config
             .schema
             .keys()
-            .filter(|name| !self.names.contains(name))
+            .filter(|name| !names.contains(name))
             .map(|name| format!("{name:?}"))
             .collect();
         if unknown.is_empty() {
@@ -268,29 +275,39 @@ impl Reading {
     }
 }
 
+fn start_of(file: &Input) -> Place {
+    Place {
+        file: Some(file.name.to_string()),
+        line: Some(1),
+        ..Place::default()
+    }
+}
+
 /// Names that occur once each: an empty one becomes its position, the second `a` becomes `a_2`.
 fn distinct(names: Vec<String>) -> Vec<String> {
     let mut taken: BTreeSet<String> = names.iter().cloned().collect();
-    let mut seen = BTreeSet::new();
+    // For each name that was there, the number that its next double gets.
+    let mut next: HashMap<String, usize> = HashMap::new();
     names
         .into_iter()
         .enumerate()
         .map(|(at, name)| {
-            if !name.is_empty() && seen.insert(name.clone()) {
-                return name;
-            }
-            let (base, mut number) = if name.is_empty() {
-                ("column".to_owned(), at + 1)
-            } else {
-                (name, 2)
+            let (base, first) = match name.as_str() {
+                "" => ("column".to_owned(), at + 1),
+                _ if !next.contains_key(&name) => {
+                    next.insert(name.clone(), 2);
+                    return name;
+                }
+                _ => (name, 2),
             };
+            let number = next.entry(base.clone()).or_insert(first);
+            *number = first.max(*number);
             loop {
                 let candidate = format!("{base}_{number}");
+                *number += 1;
                 if taken.insert(candidate.clone()) {
-                    seen.insert(candidate.clone());
                     return candidate;
                 }
-                number += 1;
             }
         })
         .collect()

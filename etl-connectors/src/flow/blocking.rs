@@ -72,3 +72,113 @@ pub(crate) fn produce(
     .boxed();
     Rows { schema, batches }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::time::Duration;
+
+    use arrow::array::Int64Array;
+    use arrow::datatypes::{DataType, Field, Schema};
+    use etl_core::artifact::ArtifactStorage;
+    use etl_core::contract::{ContextParts, StepContext};
+    use etl_core::model::{AttemptKey, ExecutorKind, Fence, JobId, StepKey, StepTask, Timestamp};
+    use tokio::sync::oneshot;
+    use tokio::time::timeout;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    fn flow() -> Flow {
+        let key = AttemptKey {
+            job: JobId(uuid::Uuid::nil()),
+            step: StepKey::step(0),
+            attempt: 1,
+        };
+        let task = StepTask {
+            key,
+            fence: Fence(1),
+            pipeline: "p".into(),
+            step_name: "s".into(),
+            connector_type: "copy".into(),
+            config: Arc::default(),
+            credential: None,
+            executor: ExecutorKind::InProcess,
+            resources: None,
+            checkpoint: None,
+            deadline: Timestamp::from(chrono::Utc::now()),
+            base_dir: None,
+        };
+        Flow::new(StepContext::new(ContextParts {
+            task: Arc::new(task),
+            artifacts: ArtifactStorage::memory().area(&key),
+            events: mpsc::channel(8).0,
+            cancellation: CancellationToken::new(),
+        }))
+    }
+
+    fn schema() -> SchemaRef {
+        Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]))
+    }
+
+    fn batch(n: i64) -> RecordBatch {
+        RecordBatch::try_new(schema(), vec![Arc::new(Int64Array::from(vec![n]))]).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_source_is_never_more_than_a_few_batches_ahead() {
+        let made = Arc::new(AtomicUsize::new(0));
+        let counter = made.clone();
+        let mut rows = produce(&flow(), schema(), move |emitter| {
+            for n in 0..100 {
+                counter.fetch_add(1, SeqCst);
+                emitter.emit(batch(n))?;
+            }
+            Ok(())
+        });
+        // One batch is in the thread's hand while it waits for room.
+        let full = timeout(PATIENCE, async {
+            while made.load(SeqCst) <= BATCHES_AHEAD {
+                tokio::task::yield_now().await;
+            }
+        });
+        full.await.unwrap();
+        for taken in 0.. {
+            assert!(made.load(SeqCst) <= taken + BATCHES_AHEAD + 1);
+            if rows.batches.next().await.is_none() {
+                assert_eq!(taken, 100);
+                break;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_dropped_stream_ends_the_thread_that_fills_it() {
+        let (sender, ended) = oneshot::channel();
+        let rows = produce(&flow(), schema(), move |emitter| {
+            let outcome = (0..).try_for_each(|n| emitter.emit(batch(n)));
+            let _ = sender.send(());
+            outcome
+        });
+        drop(rows);
+        timeout(PATIENCE, ended).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_and_not_the_end_of_the_rows() {
+        let mut rows = produce(&flow(), schema(), |emitter| {
+            emitter.emit(batch(1))?;
+            panic!("a bug");
+        });
+        assert!(rows.batches.next().await.unwrap().is_ok());
+        let error = rows.batches.next().await.unwrap().unwrap_err();
+        assert!(
+            error.message.contains("reading ended unexpectedly"),
+            "{error}"
+        );
+        assert!(rows.batches.next().await.is_none());
+    }
+}

@@ -30,8 +30,8 @@ pub(crate) fn io(what: impl Into<String>, error: io::Error) -> StepError {
         };
     }
     use io::ErrorKind::{
-        AlreadyExists, InvalidData, InvalidInput, IsADirectory, NotADirectory, NotFound,
-        PermissionDenied, ReadOnlyFilesystem, StorageFull, UnexpectedEof, Unsupported,
+        AlreadyExists, InvalidData, InvalidFilename, InvalidInput, IsADirectory, NotADirectory,
+        NotFound, PermissionDenied, ReadOnlyFilesystem, StorageFull, UnexpectedEof, Unsupported,
     };
     let (class, hint) = match error.kind() {
         NotFound => (ErrorClass::Permanent, ": it is not there"),
@@ -47,6 +47,7 @@ pub(crate) fn io(what: impl Into<String>, error: io::Error) -> StepError {
             ErrorClass::Permanent,
             ": it ends too early; it may be cut off",
         ),
+        InvalidFilename => (ErrorClass::Permanent, ": a name in the path is too long"),
         InvalidData | InvalidInput => (ErrorClass::Permanent, ": its content is not valid"),
         Unsupported => (ErrorClass::Permanent, ": not supported here"),
         StorageFull => (ErrorClass::Transient, ": no space left"),
@@ -77,12 +78,37 @@ pub(crate) fn object(what: impl Into<String>, error: object_store::Error) -> Ste
 pub(crate) fn arrow(what: impl Into<String>, error: ArrowError) -> StepError {
     match error {
         ArrowError::IoError(_, source) => io(what, source),
-        ArrowError::ExternalError(source) => match source.downcast::<StepError>() {
-            Ok(step) => *step,
-            Err(source) => StepError::permanent(format!("{} failed", what.into())).because(source),
-        },
+        ArrowError::ExternalError(source) => external(what, source),
         other => StepError::permanent(format!("{} failed", what.into())).because(other),
     }
+}
+
+/// An error that a library carried: ours, one of input and output, or one that it made itself.
+pub(crate) fn external(
+    what: impl Into<String>,
+    source: Box<dyn std::error::Error + Send + Sync>,
+) -> StepError {
+    match source.downcast::<StepError>() {
+        Ok(step) => *step,
+        Err(source) => match source.downcast::<io::Error>() {
+            Ok(error) => io(what, *error),
+            Err(source) => StepError::permanent(format!("{} failed", what.into())).because(source),
+        },
+    }
+}
+
+/// Runs `work` of a library on bytes that we don't trust. Where the library panics over damaged bytes, that is an error of the
+/// file like any other.
+pub(crate) fn guarded<T>(
+    what: impl Into<String>,
+    work: impl FnOnce() -> Result<T, StepError>,
+) -> Result<T, StepError> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Err(StepError::permanent(format!(
+            "{} failed: it is damaged",
+            what.into()
+        )))
+    })
 }
 
 /// A thread of ours that panicked: a bug, reported as such.

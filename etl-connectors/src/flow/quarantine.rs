@@ -137,11 +137,11 @@ impl Quarantine {
         let name = artifact_name();
         match self.area.local_path(&name) {
             Some(path) => OutFile::local(&path),
-            None => OutFile::object(
+            None => Ok(OutFile::object(
                 self.area.storage().store().clone(),
                 self.area.location(&name),
                 Handle::current(),
-            ),
+            )),
         }
     }
 

@@ -53,7 +53,7 @@ impl Compression {
 }
 
 /// The content of a file that may be compressed. Memory is bounded whatever the ratio.
-pub(crate) fn decompressed(
+pub(super) fn decompressed(
     reader: impl Read + Send + 'static,
     compression: Compression,
 ) -> io::Result<Box<dyn Read + Send>> {

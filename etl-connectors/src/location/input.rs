@@ -1,32 +1,28 @@
-//! The files that a source's URL names, and reading them.
+//! The files that a source's URL names.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use etl_core::model::StepError;
-use futures_util::StreamExt;
 use futures_util::TryStreamExt;
-use futures_util::stream::BoxStream;
 use glob::{MatchOptions, Pattern};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use percent_encoding::percent_decode_str;
-use tokio::runtime::Handle;
 
-use super::path::{Location, locate_source};
+use super::path::{Location, artifact_root, locate_source};
 use crate::flow::{Flow, blocking, fault};
 
 /// The folder name that stands for a null partition value, by Hive's convention.
 pub(crate) const PARTITION_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 
-/// How a shell matches: a wildcard never crosses a slash or takes a hidden file.
+/// How a shell matches: a wildcard never crosses a slash. Hidden files are left out by [`is_below_hidden`], because the `glob`
+/// crate panics over names that are not UTF-8 when it is told to leave them out.
 const MATCHING: MatchOptions = MatchOptions {
     case_sensitive: true,
     require_literal_separator: true,
-    require_literal_leading_dot: true,
+    require_literal_leading_dot: false,
 };
 
 /// One file to read.
@@ -46,7 +42,17 @@ pub(crate) async fn inputs(url: &str, flow: &Flow) -> Result<Vec<Input>, StepErr
     let found = match locate_source(url, &flow.ctx)? {
         Location::Local(path) => {
             let url = url.to_owned();
-            blocking("looking for files", move || local_inputs(&url, &path)).await?
+            let root = artifact_root(&url, &flow.ctx);
+            blocking("looking for files", move || {
+                let found = local_inputs(&url, &path)?;
+                if let Some(root) = root {
+                    for input in &found {
+                        input.contained(&root)?;
+                    }
+                }
+                Ok(found)
+            })
+            .await?
         }
         Location::Object(store, path) => object_inputs(url, store, &path).await?,
     };
@@ -85,7 +91,9 @@ fn local_inputs(url: &str, path: &FsPath) -> Result<Vec<Input>, StepError> {
             path.to_path_buf()
         }
         None => {
-            let matches = glob::glob_with(text, MATCHING).map_err(|error| {
+            let (root, pattern) = pattern_of(path);
+            let wants_hidden = is_below_hidden(path, &root);
+            let matches = glob::glob_with(&pattern, MATCHING).map_err(|error| {
                 StepError::permanent(format!("pattern {url:?} is not valid")).because(error)
             })?;
             for found in matches {
@@ -93,6 +101,9 @@ fn local_inputs(url: &str, path: &FsPath) -> Result<Vec<Input>, StepError> {
                     let path = error.path().to_path_buf();
                     fault::io(reading(&path), error.into())
                 })?;
+                if !wants_hidden && is_below_hidden(&found, &root) {
+                    continue;
+                }
                 if found.is_dir() {
                     // `year=*` names the partitions; their files are meant. `**` names files and folders alike.
                     if !text.ends_with("**") {
@@ -103,7 +114,7 @@ fn local_inputs(url: &str, path: &FsPath) -> Result<Vec<Input>, StepError> {
                     paths.push(found);
                 }
             }
-            fixed_prefix(text)
+            root
         }
     };
     paths.sort();
@@ -111,15 +122,21 @@ fn local_inputs(url: &str, path: &FsPath) -> Result<Vec<Input>, StepError> {
     paths
         .into_iter()
         .map(|path| {
-            let size = path
+            let found = path
                 .metadata()
-                .map_err(|error| fault::io(reading(&path), error))?
-                .len();
+                .map_err(|error| fault::io(reading(&path), error))?;
+            // A source may be read more than once, and opening a pipe that nobody writes to waits for ever.
+            if !found.is_file() {
+                return Err(StepError::permanent(format!(
+                    "reading {} failed: it is no regular file",
+                    path.display()
+                )));
+            }
             let below = path.strip_prefix(&root).unwrap_or(&path);
             let folders = below.parent().unwrap_or(FsPath::new(""));
             Ok(Input {
                 name: path.display().to_string().into(),
-                size,
+                size: found.len(),
                 partitions: folders
                     .components()
                     .filter_map(|part| part.as_os_str().to_str())
@@ -140,6 +157,12 @@ fn walk(folder: &FsPath, into: &mut Vec<PathBuf>) -> io::Result<()> {
         }
         let path = entry.path();
         if path.is_dir() {
+            // A link to a folder above would be walked down until the path is too long, and every file be read again and again.
+            if entry.file_type()?.is_symlink()
+                && folder.canonicalize()?.starts_with(path.canonicalize()?)
+            {
+                continue;
+            }
             walk(&path, into)?;
         } else {
             into.push(path);
@@ -152,12 +175,36 @@ fn is_hidden(name: &str) -> bool {
     name.starts_with('.') || (name.starts_with('_') && !name.contains('='))
 }
 
-/// The folder above the first part that is a pattern.
-fn fixed_prefix(pattern: &str) -> PathBuf {
-    FsPath::new(pattern)
+/// Whether `path` has a part below `root` that is hidden.
+fn is_below_hidden(path: &FsPath, root: &FsPath) -> bool {
+    path.strip_prefix(root)
+        .unwrap_or(path)
         .components()
-        .take_while(|part| !part.as_os_str().to_string_lossy().contains(['*', '?', '[']))
-        .collect()
+        .any(|part| part.as_os_str().to_string_lossy().starts_with('.'))
+}
+
+/// The folder above the first part that is a pattern, and the whole as a pattern. As with files, a folder of exactly this name
+/// wins over the pattern that the name may also be.
+fn pattern_of(path: &FsPath) -> (PathBuf, String) {
+    let mut root = PathBuf::new();
+    let mut parts = path.components().peekable();
+    while let Some(part) = parts.peek() {
+        let next = root.join(part);
+        let is_pattern = part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
+        if is_pattern && !next.is_dir() {
+            break;
+        }
+        root = next;
+        parts.next();
+    }
+    let mut pattern = Pattern::escape(&root.to_string_lossy());
+    for part in parts {
+        if !pattern.is_empty() && !pattern.ends_with('/') {
+            pattern.push('/');
+        }
+        pattern.push_str(&part.as_os_str().to_string_lossy());
+    }
+    (root, pattern)
 }
 
 /// A folder's name as a Hive partition.
@@ -209,10 +256,15 @@ async fn object_inputs(
             "reading {url} failed: it is not there"
         )));
     }
+    // What stands before the path in URLs of this store, so that names are URLs too.
+    let base = url
+        .trim_end_matches('/')
+        .strip_suffix(path.as_ref())
+        .unwrap_or_default();
     Ok(found
         .into_iter()
         .map(|object| {
-            let name = format!("{} in {url}", object.location);
+            let name = format!("{base}{}", object.location);
             object_input(&name, &root, &store, object)
         })
         .collect())
@@ -234,78 +286,6 @@ fn object_input(
             .filter_map(|part| partition(part.as_ref()))
             .collect(),
         place: Location::Object(store.clone(), found.location),
-    }
-}
-
-impl Input {
-    /// Its content from the start. Counts what is read in the flow's meter and fails when the attempt is cancelled.
-    pub(crate) fn read(&self, flow: &Flow) -> Result<InputReader, StepError> {
-        let bytes = match &self.place {
-            Location::Local(path) => File::open(path)
-                .map(Content::Local)
-                .map_err(|error| self.failed(error))?,
-            Location::Object(store, path) => {
-                let handle = Handle::current();
-                let found = handle
-                    .block_on(store.get(path))
-                    .map_err(|error| fault::object(format!("reading {}", self.name), error))?;
-                Content::Object {
-                    chunks: found.into_stream(),
-                    chunk: Bytes::new(),
-                    handle,
-                }
-            }
-        };
-        Ok(InputReader {
-            bytes,
-            flow: flow.clone(),
-        })
-    }
-
-    /// A failure to read it.
-    pub(crate) fn failed(&self, error: io::Error) -> StepError {
-        fault::io(format!("reading {}", self.name), error)
-    }
-}
-
-/// Reads an [`Input`]. Blocks: for threads that may.
-pub(crate) struct InputReader {
-    bytes: Content,
-    flow: Flow,
-}
-
-enum Content {
-    Local(File),
-    Object {
-        chunks: BoxStream<'static, object_store::Result<Bytes>>,
-        chunk: Bytes,
-        handle: Handle,
-    },
-}
-
-impl Read for InputReader {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.flow.check().map_err(fault::smuggled)?;
-        let read = match &mut self.bytes {
-            Content::Local(file) => file.read(into)?,
-            Content::Object {
-                chunks,
-                chunk,
-                handle,
-            } => {
-                while chunk.is_empty() {
-                    match handle.block_on(chunks.next()) {
-                        Some(next) => *chunk = next?,
-                        None => return Ok(0),
-                    }
-                }
-                let length = chunk.len().min(into.len());
-                into[..length].copy_from_slice(&chunk.split_to(length));
-                length
-            }
-        };
-        self.flow.meter.add_bytes(read as u64);
-        Ok(read)
     }
 }
 

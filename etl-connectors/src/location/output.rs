@@ -53,12 +53,8 @@ impl OutFile {
     }
 
     /// A new object, written in parts. Writes block on `handle`, so they belong on a thread that may.
-    pub(crate) fn object(
-        store: Arc<dyn ObjectStore>,
-        path: Path,
-        handle: Handle,
-    ) -> io::Result<Self> {
-        Ok(Self {
+    pub(crate) fn object(store: Arc<dyn ObjectStore>, path: Path, handle: Handle) -> Self {
+        Self {
             inner: Inner::Object(Upload {
                 store,
                 path,
@@ -67,7 +63,7 @@ impl OutFile {
                 handle,
             }),
             written: 0,
-        })
+        }
     }
 
     /// Completes it, durably, and says how many bytes it has.

@@ -4,10 +4,12 @@ use std::path::{Component, Path as FsPath, PathBuf};
 use std::sync::Arc;
 
 use etl_core::contract::StepContext;
-use etl_core::model::{ArtifactName, StepError};
+use etl_core::model::{ArtifactName, BaseDir, StepError};
 use object_store::ObjectStore;
 use object_store::path::Path;
 use percent_encoding::percent_decode_str;
+
+use crate::flow::fault;
 
 /// The longest path that is looked at.
 const MAX_PATH_BYTES: usize = 4096;
@@ -24,22 +26,30 @@ pub(crate) enum Location {
 /// Checks a path that a user wrote: the only way from configuration to the file system.
 ///
 /// Takes absolute paths, `file:` URLs (percent-decoded) and paths relative to `base`. Refuses the empty path, NUL, more than
-/// 4,096 bytes, any `..`, other schemes, and a relative path where there is no `base`.
-pub(crate) fn safe_path(text: &str, base: Option<&str>) -> Result<PathBuf, StepError> {
+/// 4,096 bytes, other schemes, a relative path where there is no `base`, a `..` that leads out of `base.root`, and any `..`
+/// in an absolute path.
+pub(crate) fn safe_path(text: &str, base: Option<&BaseDir>) -> Result<PathBuf, StepError> {
     let refuse = |why: &str| {
         // The text is quoted so that control characters in it can't forge log lines.
         let shown: String = text.chars().take(200).collect();
         Err(StepError::permanent(format!("path {shown:?} {why}")))
     };
-    let (decoded, of_base);
+    let decoded;
     let path = match scheme(text) {
         None => text,
         Some("file") => {
             let rest = &text["file:".len()..];
-            let rest = rest.strip_prefix("//").unwrap_or(rest);
-            let rest = match rest.strip_prefix("localhost/") {
-                Some(_) => &rest["localhost".len()..],
+            let rest = match rest.strip_prefix("//") {
                 None => rest,
+                Some(rest) => match rest.strip_prefix("localhost").unwrap_or(rest) {
+                    path if path.is_empty() || path.starts_with('/') => path,
+                    // RFC 8089: what follows two slashes is a host.
+                    _ => {
+                        return refuse(
+                            "names a host after `file://`; write `file:///` and the absolute path",
+                        );
+                    }
+                },
             };
             match percent_decode_str(rest).decode_utf8() {
                 Ok(text) => {
@@ -76,11 +86,11 @@ pub(crate) fn safe_path(text: &str, base: Option<&str>) -> Result<PathBuf, StepE
         return refuse("has a NUL character");
     }
     let fs_path = FsPath::new(path);
-    let leaves = fs_path
+    let has_parent = fs_path
         .components()
-        .any(|part| part == Component::ParentDir)
-        || path.split('\\').any(|part| part == "..");
-    if leaves {
+        .any(|part| part == Component::ParentDir);
+    let is_foreign = path.contains('\\') && path.split(['\\', '/']).any(|part| part == "..");
+    if is_foreign || has_parent && fs_path.is_absolute() {
         return refuse("has a `..`; give the absolute path instead");
     }
     if fs_path.is_absolute() {
@@ -92,8 +102,30 @@ pub(crate) fn safe_path(text: &str, base: Option<&str>) -> Result<PathBuf, StepE
              absolute path or a `file:` URL",
         );
     };
-    of_base = FsPath::new(base).join(fs_path);
-    Ok(of_base)
+    match below(FsPath::new(&*base.folder), fs_path) {
+        Some(path) if !has_parent || path.starts_with(&*base.root) => Ok(path),
+        _ => refuse(&format!(
+            "leads by its `..` out of {}; give the absolute path instead, or run the pipeline from a folder around both",
+            base.root
+        )),
+    }
+}
+
+/// `path` read against `folder` by its text alone, each `..` undoing the part before it; `None` if there is none to undo.
+fn below(folder: &FsPath, path: &FsPath) -> Option<PathBuf> {
+    let mut joined = folder.to_path_buf();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                if !joined.pop() {
+                    return None;
+                }
+            }
+            part => joined.push(part),
+        }
+    }
+    Some(joined)
 }
 
 /// Where a source's URL points.
@@ -106,7 +138,35 @@ pub(crate) fn locate_source(url: &str, ctx: &StepContext) -> Result<Location, St
             None => Ok(Location::Object(storage.store().clone(), path)),
         };
     }
-    safe_path(url, ctx.task().base_dir.as_deref()).map(Location::Local)
+    safe_path(url, ctx.task().base_dir.as_ref()).map(Location::Local)
+}
+
+/// The folder that an artifact's URI has to stay in; `None` if the URL is none of this machine.
+pub(super) fn artifact_root(url: &str, ctx: &StepContext) -> Option<PathBuf> {
+    let below = ctx.artifacts().storage().locate(url)?;
+    let path = FsPath::new(url.strip_prefix("file://")?);
+    Some(path.ancestors().nth(below.parts().count())?.to_path_buf())
+}
+
+/// Refuses a path of an artifact that a symbolic link leads out of `root`, the folder of all artifacts.
+pub(super) fn contained(path: &FsPath, root: &FsPath) -> Result<(), StepError> {
+    let resolve = |path: &FsPath| {
+        path.canonicalize()
+            .map_err(|error| fault::io(format!("resolving {}", path.display()), error))
+    };
+    // What does not exist yet can't lead anywhere: the deepest part that exists decides.
+    match path
+        .ancestors()
+        .find(|path| path.symlink_metadata().is_ok())
+    {
+        Some(existing) if !resolve(existing)?.starts_with(resolve(root)?) => {
+            Err(StepError::permanent(format!(
+                "a symbolic link leads the artifact {} out of the folder of artifacts",
+                path.display()
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The artifact that a sink's URL names; `None` if the URL is of another kind. A slash at the end is left out.
@@ -132,21 +192,30 @@ fn scheme(text: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
+    fn base() -> BaseDir {
+        BaseDir {
+            folder: "/base/pipelines".into(),
+            root: "/base".into(),
+        }
+    }
+
     fn path(text: &str) -> PathBuf {
-        safe_path(text, Some("/base")).unwrap()
+        safe_path(text, Some(&base())).unwrap()
     }
 
     #[test]
     fn every_spelling_of_a_file_is_understood() {
-        assert_eq!(path("x.csv"), FsPath::new("/base/x.csv"));
-        assert_eq!(path("./a b/x.csv"), FsPath::new("/base/a b/x.csv"));
+        assert_eq!(path("x.csv"), FsPath::new("/base/pipelines/x.csv"));
+        assert_eq!(path("./a b/x.csv"), FsPath::new("/base/pipelines/a b/x.csv"));
         assert_eq!(path("/data/x.csv"), FsPath::new("/data/x.csv"));
         assert_eq!(path("file:///data/x%20y.csv"), FsPath::new("/data/x y.csv"));
         assert_eq!(path("file:/data/x.csv"), FsPath::new("/data/x.csv"));
         assert_eq!(path("file://localhost/data/x"), FsPath::new("/data/x"));
-        assert_eq!(path("file:x.csv"), FsPath::new("/base/x.csv"));
-        assert_eq!(path("100%.csv"), FsPath::new("/base/100%.csv"));
-        assert_eq!(path("a:b.csv"), FsPath::new("/base/a:b.csv"));
+        assert_eq!(path("file:x.csv"), FsPath::new("/base/pipelines/x.csv"));
+        assert_eq!(path("100%.csv"), FsPath::new("/base/pipelines/100%.csv"));
+        assert_eq!(path("../data/x.csv"), FsPath::new("/base/data/x.csv"));
+        assert_eq!(path("a/../x.csv"), FsPath::new("/base/pipelines/x.csv"));
+        assert_eq!(path("a:b.csv"), FsPath::new("/base/pipelines/a:b.csv"));
     }
 
     #[test]
@@ -155,8 +224,11 @@ mod tests {
         for (text, reason) in [
             ("", "empty"),
             ("file:", "empty"),
-            ("../x", "`..`"),
-            ("a/../../x", "`..`"),
+            ("../../x", "out of /base"),
+            ("a/../../../x", "out of /base"),
+            ("../../base2/x", "out of /base"),
+            ("../../../../../../x", "out of /base"),
+            ("file:..%2f..%2fx", "out of /base"),
             ("/data/../etc/passwd", "`..`"),
             ("file:///data/%2e%2e/x", "`..`"),
             ("file:///data/..%2fx", "`..`"),
@@ -164,13 +236,15 @@ mod tests {
             ("x\0y", "NUL"),
             ("file:///x%00y", "NUL"),
             ("file:///%ff", "UTF-8"),
+            ("file://server/share/x", "host"),
+            ("file://x.csv", "host"),
             ("s3://bucket/x", "not built in yet"),
             ("https://example.org/x", "not built in yet"),
             ("artifact://x", "steps.NAME"),
             ("gopher://x", "unknown scheme"),
             (&long, "4,096"),
         ] {
-            let error = safe_path(text, Some("/base")).unwrap_err().to_string();
+            let error = safe_path(text, Some(&base())).unwrap_err().to_string();
             assert!(error.contains(reason), "{text:?}: {error}");
         }
     }

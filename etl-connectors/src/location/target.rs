@@ -14,8 +14,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
+use super::beside::{remove, replace_folder, settle_leftovers, sync_folder, temporary_prefix};
 use super::output::OutFile;
-use super::path::{artifact_name, safe_path};
+use super::path::{artifact_name, contained, safe_path};
 use crate::flow::fault;
 
 /// What happens to what is there already.
@@ -63,7 +64,13 @@ impl Target {
                 let name = name?;
                 let area = ctx.artifacts();
                 let place = match area.local_path(&name) {
-                    Some(path) => TargetPlace::Local(path),
+                    Some(path) => {
+                        let depth = area.location(&name).parts().count();
+                        if let Some(root) = path.ancestors().nth(depth) {
+                            contained(&path, root)?;
+                        }
+                        TargetPlace::Local(path)
+                    }
                     None => {
                         TargetPlace::Object(area.storage().store().clone(), area.location(&name))
                     }
@@ -72,13 +79,14 @@ impl Target {
                 (place, Some((name, uri)))
             }
             None => {
-                let path = safe_path(url, ctx.task().base_dir.as_deref())?;
+                let path = safe_path(url, ctx.task().base_dir.as_ref())?;
                 if path.file_name().is_none() {
                     return Err(StepError::permanent(format!(
                         "path {url:?} names no file or folder"
                     )));
                 }
-                (TargetPlace::Local(path), None)
+                // Without the slash at its end, which would keep a file there from being replaced.
+                (TargetPlace::Local(path.components().collect()), None)
             }
         };
         let is_folder = matches!(&place, TargetPlace::Local(path) if path.is_dir());
@@ -122,9 +130,16 @@ impl Target {
                 }
                 fs::create_dir_all(parent)
                     .map_err(|error| fault::io(format!("making {}", parent.display()), error))?;
-                let prefix = format!(".{name}.{}.", self.key);
-                settle_leftovers(path, parent, &prefix);
-                Some(parent.join(format!("{prefix}{}.tmp", self.attempt)))
+                let prefix = temporary_prefix(&name, &self.key);
+                settle_leftovers(path, parent, &prefix, self.attempt);
+                let temporary = parent.join(format!("{prefix}{}.tmp", self.attempt));
+                if self.folder {
+                    // Made now and not when it is published: if a later attempt has removed it by then, this one must fail.
+                    fs::create_dir_all(&temporary).map_err(|error| {
+                        fault::io(format!("making {}", temporary.display()), error)
+                    })?;
+                }
+                Some(temporary)
             }
         };
         Ok(Staging {
@@ -162,8 +177,13 @@ impl Staging {
         };
         let file = match (&self.target.place, &self.temporary) {
             (TargetPlace::Object(store, path), _) => {
-                let path: Path = path.parts().chain(Path::from(&*relative).parts()).collect();
-                OutFile::object(store.clone(), path, Handle::current())
+                // Names of partitions are encoded already; `Path::from` would do it once more.
+                let below = Path::parse(&relative).map_err(|error| {
+                    StepError::permanent(format!("{relative:?} can't be the name of a file"))
+                        .because(error)
+                })?;
+                let path: Path = path.parts().chain(below.parts()).collect();
+                Ok(OutFile::object(store.clone(), path, Handle::current()))
             }
             (TargetPlace::Local(_), Some(temporary)) if relative.is_empty() => {
                 OutFile::local(temporary)
@@ -247,28 +267,25 @@ impl Staging {
 
     fn publish_folder(&self, path: &FsPath, temporary: &FsPath) -> Result<(), StepError> {
         let publishing = |error| fault::io(format!("publishing {}", path.display()), error);
-        // No row, no file: the folder itself is the output then.
-        fs::create_dir_all(temporary).map_err(publishing)?;
+        let folders: BTreeSet<PathBuf> = self
+            .files
+            .iter()
+            .filter_map(|file| Some(temporary.join(file).parent()?.to_path_buf()))
+            .collect();
+        for folder in &folders {
+            sync_folder(Some(folder)).map_err(publishing)?;
+        }
         match self.target.mode {
             Mode::Append => self.merge(path, temporary).map_err(publishing)?,
             Mode::Error if path.symlink_metadata().is_ok() => return Err(exists(path)),
-            Mode::Replace | Mode::Error => {
-                let (parent, name) = split(path)?;
-                let old = parent.join(format!(
-                    ".{name}.{}.{}.old.tmp",
-                    self.target.key, self.target.attempt
-                ));
-                match fs::rename(path, &old) {
-                    Ok(()) => {}
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(publishing(error)),
-                }
-                if let Err(error) = fs::rename(temporary, path) {
-                    let _ = fs::rename(&old, path);
-                    return Err(publishing(error));
-                }
-                let _ = fs::remove_dir_all(&old);
-            }
+            Mode::Error => fs::rename(temporary, path).map_err(|error| match error.kind() {
+                // It came into being meanwhile.
+                io::ErrorKind::DirectoryNotEmpty
+                | io::ErrorKind::AlreadyExists
+                | io::ErrorKind::NotADirectory => exists(path),
+                _ => publishing(error),
+            })?,
+            Mode::Replace => replace_folder(path, temporary).map_err(publishing)?,
         }
         sync_folder(path.parent()).map_err(publishing)
     }
@@ -363,44 +380,4 @@ fn files_below(folder: &FsPath, into: &mut Vec<PathBuf>) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Settles what earlier attempts of this step execution, killed half-way, left beside the target: a folder that was moved
-/// out of the way and not replaced yet goes back, the rest goes.
-fn settle_leftovers(path: &FsPath, parent: &FsPath, prefix: &str) {
-    let Ok(entries) = fs::read_dir(parent) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if !name.starts_with(prefix) || !name.ends_with(".tmp") {
-            continue;
-        }
-        let is_old = name.ends_with(".old.tmp") && path.symlink_metadata().is_err();
-        if !is_old || fs::rename(entry.path(), path).is_err() {
-            remove(&entry.path());
-        }
-    }
-}
-
-fn remove(path: &FsPath) {
-    let removed = if path.is_dir() {
-        fs::remove_dir_all(path)
-    } else {
-        fs::remove_file(path)
-    };
-    if let Err(error) = removed
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        tracing::warn!(%error, "a temporary file could not be removed");
-    }
-}
-
-/// A rename is only durable when the folder is.
-fn sync_folder(folder: Option<&FsPath>) -> io::Result<()> {
-    match folder {
-        Some(folder) => fs::File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
@@ -16,6 +17,12 @@ use serde_json::value::RawValue;
 use super::lines::Chunk;
 use crate::column::{Builder, Cells, ColumnType, Columns, TextFormat, shape};
 use crate::flow::{BadRecord, fault};
+
+/// The most cells of a batch: a few short lines may stand for very many cells, as every missing key is one.
+const BATCH_CELLS: usize = 1024 * 1024;
+
+/// How much of a key is shown, in characters.
+const SHOWN_OF_A_KEY: usize = 60;
 
 /// The keys of a source, in the order in which they were first seen.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +41,11 @@ impl Keys {
         self.positions.insert(name.to_owned(), self.names.len() - 1);
         self.names.len() - 1
     }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.names.len()
+    }
 }
 
 /// What the values of a key have been so far.
@@ -44,6 +56,8 @@ pub(super) struct Seen {
     boolean: bool,
     string: bool,
     nested: bool,
+    /// Whole numbers that an `int64` can't hold. As floats they would lose their last digits.
+    wide: bool,
 }
 
 impl Seen {
@@ -55,7 +69,8 @@ impl Seen {
             Some(b't' | b'f') => self.boolean = true,
             Some(b'n') | None => {}
             Some(_) if TextFormat::int64(value.get()).is_some() => self.int = true,
-            Some(_) => self.float = true,
+            Some(_) if value.get().contains(['.', 'e', 'E']) => self.float = true,
+            Some(_) => self.wide = true,
         }
     }
 
@@ -65,7 +80,7 @@ impl Seen {
             u8::from(self.int || self.float) + u8::from(self.boolean) + u8::from(self.string);
         if self.nested {
             ColumnType::Json
-        } else if kinds != 1 || self.string {
+        } else if kinds != 1 || self.string || self.wide {
             ColumnType::String
         } else if self.boolean {
             ColumnType::Boolean
@@ -189,24 +204,32 @@ impl Decoder {
         }
     }
 
-    /// The batch of the chunk's good rows, and what is bad, in the order of the file.
+    /// How many rows a batch may have.
+    pub(super) fn batch_rows(&self) -> usize {
+        (BATCH_CELLS / self.types.len().max(1)).max(1)
+    }
+
+    /// The batch of the good ones of these rows, and what is bad, in the order of the file.
     pub(super) fn decode(
         &self,
-        mut chunk: Chunk,
+        chunk: &Chunk,
+        rows: Range<usize>,
     ) -> Result<(RecordBatch, Vec<BadRecord>), StepError> {
-        let mut bad = std::mem::take(&mut chunk.bad);
-        let count = chunk.lines.len();
+        let mut bad = Vec::new();
+        let first = rows.start;
+        let count = rows.len();
         let mut columns: Vec<Column<'_>> = self
             .types
             .iter()
             .map(|_| Column(vec![None; count]))
             .collect();
         let mut misfits: Vec<(usize, Option<usize>, String)> = Vec::new();
+        let mut filled = vec![None; self.types.len()];
         for row in 0..count {
-            match serde_json::from_slice::<Record<'_>>(chunk.line(row)) {
+            match serde_json::from_slice::<Record<'_>>(chunk.line(first + row)) {
                 Err(error) => misfits.push((row, None, cause_of(&error))),
                 Ok(Record(pairs)) => {
-                    if let Err(cause) = self.place(row, pairs, &mut columns) {
+                    if let Err(cause) = self.place(row, pairs, &mut columns, &mut filled) {
                         misfits.push((row, None, cause));
                     }
                 }
@@ -241,9 +264,9 @@ impl Decoder {
                 keep[row] = false;
                 let place = Place {
                     column: index.map(|index| self.keys.names[index].clone()),
-                    ..chunk.place(row)
+                    ..chunk.place(first + row)
                 };
-                bad.push(BadRecord::new(place, cause, chunk.line(row)));
+                bad.push(BadRecord::new(place, cause, chunk.line(first + row)));
             }
             batch = filter_record_batch(&batch, &BooleanArray::from(keep))
                 .map_err(|error| fault::arrow("setting bad rows aside", error))?;
@@ -251,53 +274,53 @@ impl Decoder {
         Ok((batch, bad))
     }
 
-    /// Puts a record's values into their columns.
+    /// Puts a record's values into their columns. `filled` is the row that each column was last filled for.
     fn place<'a>(
         &self,
         row: usize,
         pairs: Vec<(Cow<'a, str>, &'a RawValue)>,
         columns: &mut [Column<'a>],
+        filled: &mut [Option<usize>],
     ) -> Result<(), String> {
-        let mut filled = Vec::with_capacity(pairs.len());
+        let shown = |key: &str| key.chars().take(SHOWN_OF_A_KEY).collect::<String>();
         for (at, (key, value)) in pairs.into_iter().enumerate() {
             // Most records have their keys in the same order.
             let position = match self.keys.names.get(at) {
                 Some(name) if *name == key => at,
                 _ => *self.keys.positions.get(&*key).ok_or_else(|| {
-                    format!("the key {key:?} was not in the first rows; name it in `schema`")
+                    format!(
+                        "the key {:?} was not in the first rows; name it in `schema`",
+                        shown(&key)
+                    )
                 })?,
             };
-            if filled.contains(&position) {
-                return Err(format!("the key {key:?} is there twice"));
+            if filled[position].replace(row) == Some(row) {
+                return Err(format!("the key {:?} is there twice", shown(&key)));
             }
-            filled.push(position);
-            columns[position].0[row] = self.cell(value, self.types[position])?;
+            columns[position].0[row] = cell(value, self.types[position])?;
         }
         Ok(())
     }
+}
 
-    /// A value as text: of a string its content, of everything else its JSON.
-    fn cell<'a>(
-        &self,
-        value: &'a RawValue,
-        column_type: ColumnType,
-    ) -> Result<Option<Cow<'a, str>>, String> {
-        let json = value.get();
-        if json == "null" {
-            return Ok(None);
-        }
-        let is_string = json.starts_with('"');
-        if !is_string || column_type == ColumnType::Json {
-            return Ok(Some(Cow::Borrowed(json)));
-        }
-        let content = json.get(1..json.len() - 1).unwrap_or_default();
-        if !content.contains('\\') {
-            return Ok(Some(Cow::Borrowed(content)));
-        }
-        serde_json::from_str::<String>(json)
-            .map(|text| Some(Cow::Owned(text)))
-            .map_err(|error| cause_of(&error))
+/// A value as text: of a string its content, of everything else its JSON.
+fn cell(value: &RawValue, column_type: ColumnType) -> Result<Option<Cow<'_, str>>, String> {
+    let json = value.get();
+    if json == "null" {
+        return Ok(None);
     }
+    let is_string = json.starts_with('"');
+    if !is_string || column_type == ColumnType::Json {
+        return Ok(Some(Cow::Borrowed(json)));
+    }
+    let content = json.get(1..json.len() - 1).unwrap_or_default();
+    if !content.contains('\\') {
+        return Ok(Some(Cow::Borrowed(content)));
+    }
+    serde_json::from_str::<String>(json)
+        .map(|text| Some(Cow::Owned(text)))
+        // Its form was checked with the line's; what is left to be wrong is half of a surrogate pair.
+        .map_err(|_| "a text has an escape that stands for no character".to_owned())
 }
 
 /// What is wrong with a line, without its content: the library's own messages may quote it.

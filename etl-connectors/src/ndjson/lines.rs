@@ -7,7 +7,7 @@ use etl_core::model::{Place, StepError};
 use memchr::memchr;
 
 use crate::flow::{BadRecord, Flow, fault};
-use crate::location::{Compression, Input, decompressed};
+use crate::location::{Compression, Input};
 
 /// How much text makes a chunk.
 const CHUNK_BYTES: usize = 1024 * 1024;
@@ -57,6 +57,8 @@ pub(super) struct Lines {
     is_last: bool,
     line: u64,
     number: u64,
+    /// Whether the rest of a line that was too long is still to be passed over.
+    skips: bool,
 }
 
 impl Lines {
@@ -65,8 +67,7 @@ impl Lines {
         flow: &Flow,
         compression: Compression,
     ) -> Result<Self, StepError> {
-        let reader = decompressed(input.read(flow)?, compression.of(&input.name))
-            .map_err(|error| input.failed(error))?;
+        let reader = input.read(flow, compression)?;
         Ok(Self::new(input.name.clone(), reader, MAX_RECORD_BYTES))
     }
 
@@ -79,11 +80,13 @@ impl Lines {
             is_last: false,
             line: 1,
             number: 0,
+            skips: false,
         }
     }
 
     /// The next lines; `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<Chunk>, StepError> {
+        self.finish_skipping()?;
         let is_start = self.line == 1 && self.carry.is_empty();
         let mut target = CHUNK_BYTES;
         loop {
@@ -105,7 +108,7 @@ impl Lines {
                 return Ok(Some(self.cut(text)));
             }
             if self.carry.len() > self.max_record {
-                return self.skip().map(Some);
+                return Ok(Some(self.give_up_line()));
             }
             target = (self.carry.len() * 2)
                 .max(CHUNK_BYTES)
@@ -139,8 +142,9 @@ impl Lines {
         while at < chunk.text.len() {
             let end =
                 memchr(b'\n', &chunk.text[at..]).map_or(chunk.text.len(), |length| at + length);
-            if !chunk.text[at..end].trim_ascii().is_empty() {
-                chunk.lines.push((at, end, self.line));
+            let line = chunk.text[at..end].trim_ascii_end();
+            if !line.is_empty() {
+                chunk.lines.push((at, at + line.len(), self.line));
             }
             self.line += 1;
             at = end + 1;
@@ -149,9 +153,11 @@ impl Lines {
         chunk
     }
 
-    /// Gives up the line that the carry begins with and reads on to its end, in constant memory.
-    fn skip(&mut self) -> Result<Chunk, StepError> {
+    /// Gives up the line that the carry begins with. Its rest is passed over when more is asked for: whoever fails for it need
+    /// not wait for its end.
+    fn give_up_line(&mut self) -> Chunk {
         self.number += 1;
+        self.skips = true;
         let place = Place {
             file: Some(self.file.to_string()),
             line: Some(self.line),
@@ -159,26 +165,32 @@ impl Lines {
             row: Some(self.number),
         };
         let cause = format!("the record is longer than {} bytes", self.max_record);
-        let bad = BadRecord::new(place, cause, &self.carry);
-        loop {
-            if let Some(end) = memchr(b'\n', &self.carry) {
-                self.carry.drain(..=end);
-                break;
-            }
-            self.carry.clear();
-            self.carry.shrink_to(CHUNK_BYTES);
-            if self.is_last {
-                break;
-            }
-            self.fill(CHUNK_BYTES)?;
-        }
-        self.line += 1;
-        Ok(Chunk {
+        Chunk {
             file: self.file.clone(),
             text: Vec::new(),
             lines: Vec::new(),
             first: self.number + 1,
-            bad: vec![bad],
-        })
+            bad: vec![BadRecord::new(place, cause, &self.carry)],
+        }
+    }
+
+    /// Reads on to the end of a line that was given up, in constant memory.
+    fn finish_skipping(&mut self) -> Result<(), StepError> {
+        if !std::mem::take(&mut self.skips) {
+            return Ok(());
+        }
+        self.line += 1;
+        loop {
+            if let Some(end) = memchr(b'\n', &self.carry) {
+                self.carry.drain(..=end);
+                return Ok(());
+            }
+            self.carry.clear();
+            self.carry.shrink_to(CHUNK_BYTES);
+            if self.is_last {
+                return Ok(());
+            }
+            self.fill(CHUNK_BYTES)?;
+        }
     }
 }

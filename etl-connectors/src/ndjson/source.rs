@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use etl_core::model::StepError;
 
 use super::config::NdjsonSourceConfig;
-use super::decode::{Decoder, Keys, Record, Seen};
+use super::decode::{Decoder, Keys, Record, Seen, cause_of};
 use super::lines::{Chunk, Lines};
-use crate::column::{SAMPLE_BYTES, SAMPLE_ROWS};
-use crate::flow::{Emitter, Flow, Rows, Source, blocking, produce};
+use crate::column::{MAX_COLUMNS, SAMPLE_BYTES, SAMPLE_ROWS};
+use crate::flow::{BadRecord, Emitter, Flow, OnBadRecord, Rows, Source, blocking, produce};
 use crate::location::{Input, inputs};
 
 /// Reads NDJSON.
@@ -62,15 +62,24 @@ impl Reading {
     fn begin(&mut self) -> Result<Decoder, StepError> {
         let mut keys = Keys::default();
         let mut seen: Vec<Seen> = Vec::new();
+        let limit = self.config.limit();
+        let fails = limit.on_bad_record == OnBadRecord::Fail;
+        let mut first_bad = None;
         let (mut rows, mut bytes) = (0, 0);
         while rows < SAMPLE_ROWS && bytes < SAMPLE_BYTES {
             let Some(chunk) = self.next_chunk()? else {
                 break;
             };
             for index in 0..chunk.lines.len().min(SAMPLE_ROWS - rows) {
-                // What can't be read is a bad record, found when it is decoded.
-                let Ok(Record(pairs)) = serde_json::from_slice(chunk.line(index)) else {
-                    continue;
+                let Record(pairs) = match serde_json::from_slice(chunk.line(index)) {
+                    Ok(record) => record,
+                    // It is found again, and told of, when it is decoded.
+                    Err(error) => {
+                        first_bad.get_or_insert_with(|| {
+                            BadRecord::new(chunk.place(index), cause_of(&error), chunk.line(index))
+                        });
+                        continue;
+                    }
                 };
                 for (key, value) in pairs {
                     let position = keys.position_or_add(&key);
@@ -80,11 +89,27 @@ impl Reading {
                     seen[position].see(value);
                 }
             }
+            if keys.len() > MAX_COLUMNS {
+                return Err(StepError::permanent(format!(
+                    "the records of {:?} have {} different keys; at most {MAX_COLUMNS} are read",
+                    self.config.url,
+                    keys.len()
+                )));
+            }
             rows += chunk.lines.len();
             bytes += chunk.text.len();
+            let is_bad = !chunk.bad.is_empty();
+            first_bad = first_bad.or_else(|| chunk.bad.first().cloned());
             self.sample.push_back(chunk);
+            if fails && is_bad {
+                // The step fails for it: no need to read to the end of a line without one.
+                break;
+            }
         }
         if seen.is_empty() && self.config.schema.is_empty() {
+            if let Some(bad) = first_bad.filter(|_| fails) {
+                self.flow.quarantine.take(&bad, limit)?;
+            }
             return Err(StepError::permanent(format!(
                 "{:?} has no record to tell its columns from; give it a `schema`",
                 self.config.url
@@ -103,11 +128,18 @@ impl Reading {
             self.flow
                 .meter
                 .add_rows((chunk.lines.len() + chunk.bad.len()) as u64);
-            let (batch, bad) = decoder.decode(chunk)?;
-            for record in &bad {
+            for record in &chunk.bad {
                 self.flow.quarantine.take(record, limit)?;
             }
-            emitter.emit(batch)?;
+            let count = chunk.lines.len();
+            for first in (0..count).step_by(decoder.batch_rows()) {
+                let rows = first..count.min(first + decoder.batch_rows());
+                let (batch, bad) = decoder.decode(&chunk, rows)?;
+                for record in &bad {
+                    self.flow.quarantine.take(record, limit)?;
+                }
+                emitter.emit(batch)?;
+            }
         }
         Ok(())
     }

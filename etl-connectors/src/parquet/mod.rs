@@ -3,8 +3,6 @@
 mod config;
 mod sink;
 mod source;
-#[cfg(test)]
-mod tests;
 
 pub use config::{ParquetCompression, ParquetSinkConfig, ParquetSourceConfig};
 pub(crate) use source::ParquetSource;

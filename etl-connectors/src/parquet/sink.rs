@@ -100,21 +100,9 @@ impl Encoder for ParquetWriter {
 }
 
 /// A failed Parquet operation. The I/O error inside decides the class, if there is one.
-pub(super) fn failed(what: impl Into<String>, error: ParquetError) -> StepError {
+fn failed(what: impl Into<String>, error: ParquetError) -> StepError {
     match error {
-        ParquetError::External(source) => match source.downcast::<std::io::Error>() {
-            Ok(error) => fault::io(what, *error),
-            Err(source) => match source.downcast::<StepError>() {
-                Ok(step) => *step,
-                Err(source) => {
-                    StepError::permanent(format!("{} failed", what.into())).because(source)
-                }
-            },
-        },
-        other => StepError::permanent(format!(
-            "{} failed: it is damaged or no Parquet",
-            what.into()
-        ))
-        .because(other),
+        ParquetError::External(source) => fault::external(what, source),
+        other => StepError::permanent(format!("{} failed", what.into())).because(other),
     }
 }

@@ -1,12 +1,14 @@
 //! Reads Parquet files, row group by row group, as one stream of rows.
 
 use std::fs::File;
-use std::io::{self, Cursor, Read};
+use std::io::{self, Read};
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
-use arrow::compute::cast;
+use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use async_trait::async_trait;
 use bytes::Bytes;
 use etl_core::model::{Place, StepError};
@@ -18,7 +20,6 @@ use parquet::file::reader::{ChunkReader, Length};
 use tokio::runtime::Handle;
 
 use super::config::ParquetSourceConfig;
-use super::sink::failed;
 use crate::column::{ColumnType, TextFormat};
 use crate::flow::{Emitter, Flow, Rows, Source, blocking, fault, produce};
 use crate::location::{Input, Location, inputs};
@@ -62,7 +63,9 @@ fn schema_of(files: &[Input], flow: &Flow) -> Result<SchemaRef, StepError> {
         return Ok(Arc::new(Schema::empty()));
     };
     let opened = builder(first, flow)?;
-    let mut fields: Vec<Arc<Field>> = opened.schema().fields().iter().cloned().collect();
+    // A later file may lack a column, or have nulls in it.
+    let nullable = |field: &Arc<Field>| Arc::new(field.as_ref().clone().with_nullable(true));
+    let mut fields: Vec<Arc<Field>> = opened.schema().fields().iter().map(nullable).collect();
     for (name, _) in &first.partitions {
         if fields.iter().any(|field| field.name() == name) {
             continue;
@@ -74,7 +77,9 @@ fn schema_of(files: &[Input], flow: &Flow) -> Result<SchemaRef, StepError> {
                 .filter(|(key, _)| key == name)
                 .filter_map(|(_, value)| value.as_deref())
         };
-        let is_whole = |text: &str| TextFormat::int64(text).is_some();
+        // `007` is no number: it would not come back as it was.
+        let is_whole =
+            |text: &str| TextFormat::int64(text).is_some_and(|number| number.to_string() == text);
         let column_type = if values().next().is_some() && values().all(is_whole) {
             ColumnType::Int64
         } else {
@@ -88,26 +93,33 @@ fn schema_of(files: &[Input], flow: &Flow) -> Result<SchemaRef, StepError> {
 fn read(file: &Input, schema: &SchemaRef, flow: &Flow, emitter: &Emitter) -> Result<(), StepError> {
     let opened = builder(file, flow)?;
     let known = |name: &str| schema.column_with_name(name).is_some();
-    if let Some(extra) = opened.schema().fields().iter().find(|f| !known(f.name())) {
+    let fields = opened.schema().fields().iter().map(|field| field.name());
+    let folders = file.partitions.iter().map(|(name, _)| name);
+    if let Some(extra) = fields.chain(folders).find(|name| !known(name)) {
         return Err(StepError::permanent(format!(
-            "the files do not have the same columns: this one also has {:?}",
-            extra.name()
+            "the files do not have the same columns: this one also has {extra:?}"
         ))
         .at(place(file)));
     }
     let groups = opened.metadata().num_row_groups() as u64;
     let rows: u64 = opened.metadata().file_metadata().num_rows().max(0) as u64;
-    let reader: ParquetRecordBatchReader = opened
-        .with_batch_size(BATCH_ROWS)
-        .build()
-        .map_err(|error| failed(format!("reading {}", file.name), error).at(place(file)))?;
+    let what = format!("reading {}", file.name);
+    let mut reader: ParquetRecordBatchReader = fault::guarded(&what, || {
+        opened
+            .with_batch_size(BATCH_ROWS)
+            .build()
+            .map_err(|error| damaged(&what, error))
+    })
+    .map_err(|error| error.at(place(file)))?;
     tracing::debug!(groups, rows, "reading a Parquet file");
     // Where the reader jumps to says little of how far it is; rows of the known total say it.
     let (mut seen, mut counted) = (0_u64, 0_u64);
-    for batch in reader {
-        let batch = batch.map_err(|error| {
-            fault::arrow(format!("reading {}", file.name), error).at(place(file))
-        })?;
+    while let Some(batch) = fault::guarded(&what, || {
+        let batch = reader.next().transpose();
+        batch.map_err(|error| fault::arrow(&what, error))
+    })
+    .map_err(|error| error.at(place(file)))?
+    {
         seen += batch.num_rows() as u64;
         let bytes = file.size.saturating_mul(seen) / rows.max(1);
         flow.meter.add_bytes(bytes.saturating_sub(counted));
@@ -129,9 +141,9 @@ fn fit(batch: &RecordBatch, file: &Input, schema: &SchemaRef) -> Result<RecordBa
                 if column.data_type() == field.data_type() {
                     return Ok(column.clone());
                 }
-                return cast(column, field.data_type()).map_err(|error| {
+                return exact_cast(column, field.data_type()).map_err(|error| {
                     StepError::permanent(format!(
-                        "the column is {} here and {} in the first file",
+                        "the column is {} here and {} in the first file, and not every value is both",
                         column.data_type(),
                         field.data_type()
                     ))
@@ -153,6 +165,21 @@ fn fit(batch: &RecordBatch, file: &Input, schema: &SchemaRef) -> Result<RecordBa
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(schema.clone(), columns, &options)
         .map_err(|error| fault::arrow(format!("reading {}", file.name), error).at(place(file)))
+}
+
+/// The column as another type, if every value survives that and the way back.
+fn exact_cast(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
+    let strict = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    let there = cast_with_options(column, to, &strict)?;
+    let back = cast_with_options(&there, column.data_type(), &strict)?;
+    if back.as_ref() == column.as_ref() {
+        Ok(there)
+    } else {
+        Err(ArrowError::CastError("a value would change".into()))
+    }
 }
 
 /// A partition's value in every row; null if there is none or it is not of the type.
@@ -181,10 +208,10 @@ fn builder(
     file: &Input,
     flow: &Flow,
 ) -> Result<ParquetRecordBatchReaderBuilder<Chunks>, StepError> {
-    let what = || format!("reading {}", file.name);
+    let what = format!("reading {}", file.name);
     let content = match &file.place {
         Location::Local(path) => {
-            Content::Local(File::open(path).map_err(|error| fault::io(what(), error))?)
+            Content::Local(File::open(path).map_err(|error| fault::io(&what, error))?)
         }
         Location::Object(store, path) => {
             Content::Object(store.clone(), path.clone(), Handle::current())
@@ -195,8 +222,19 @@ fn builder(
         size: file.size,
         flow: flow.clone(),
     };
-    ParquetRecordBatchReaderBuilder::try_new(chunks)
-        .map_err(|error| failed(what(), error).at(place(file)))
+    fault::guarded(&what, || {
+        ParquetRecordBatchReaderBuilder::try_new(chunks).map_err(|error| damaged(&what, error))
+    })
+    .map_err(|error| error.at(place(file)))
+}
+
+/// A file that can't be read. The I/O error inside decides the class, if there is one.
+fn damaged(what: &str, error: ParquetError) -> StepError {
+    match error {
+        ParquetError::External(source) => fault::external(what, source),
+        other => StepError::permanent(format!("{what} failed: it is damaged or no Parquet"))
+            .because(other),
+    }
 }
 
 /// Random access to a file here or in an object store, for a thread that may block.
@@ -223,13 +261,14 @@ impl ChunkReader for Chunks {
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
         match &self.content {
             Content::Local(file) => Ok(Box::new(file.get_read(start)?)),
-            Content::Object(..) => {
-                // Only page headers of files without an index are read this way: a piece is enough at a time.
-                let length = self.size.saturating_sub(start);
-                Ok(Box::new(Cursor::new(
-                    self.get_bytes(start, length as usize)?,
-                )))
-            }
+            // Page headers of files without an index are read this way: a piece is enough at a time.
+            Content::Object(store, path, handle) => Ok(Box::new(Pieces {
+                store: store.clone(),
+                path: path.clone(),
+                handle: handle.clone(),
+                piece: Bytes::new(),
+                rest: start..self.size,
+            })),
         }
     }
 
@@ -237,11 +276,48 @@ impl ChunkReader for Chunks {
         self.flow
             .check()
             .map_err(|error| ParquetError::External(Box::new(error)))?;
+        // The library takes memory for what a damaged file claims before it finds that the file is shorter.
+        let end = start
+            .checked_add(length as u64)
+            .filter(|end| *end <= self.size)
+            .ok_or_else(|| {
+                ParquetError::EOF(format!(
+                    "{length} bytes at {start} are asked for, and the file has {}",
+                    self.size
+                ))
+            })?;
         match &self.content {
             Content::Local(file) => file.get_bytes(start, length),
             Content::Object(store, path, handle) => handle
-                .block_on(store.get_range(path, start..start + length as u64))
+                .block_on(store.get_range(path, start..end))
                 .map_err(|error| ParquetError::External(Box::new(io::Error::from(error)))),
         }
+    }
+}
+
+/// How much of an object is fetched at a time where it is read on and on.
+const PIECE_BYTES: u64 = 64 * 1024;
+
+/// Reads an object in pieces, as they are asked for.
+struct Pieces {
+    store: Arc<dyn ObjectStore>,
+    path: Path,
+    handle: Handle,
+    piece: Bytes,
+    rest: Range<u64>,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.piece.is_empty() && !self.rest.is_empty() {
+            let end = self.rest.end.min(self.rest.start + PIECE_BYTES);
+            self.piece = self
+                .handle
+                .block_on(self.store.get_range(&self.path, self.rest.start..end))?;
+            self.rest.start = end;
+        }
+        let length = self.piece.len().min(into.len());
+        into[..length].copy_from_slice(&self.piece.split_to(length));
+        Ok(length)
     }
 }

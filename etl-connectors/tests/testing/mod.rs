@@ -1,5 +1,9 @@
 //! Runs one attempt of a connector as the engine would, on a folder of its own.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses its part, and is a crate of its own"
+)]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +13,8 @@ use etl_connectors::builtin;
 use etl_core::artifact::ArtifactStorage;
 use etl_core::contract::{ContextParts, StepContext};
 use etl_core::model::{
-    AttemptKey, ExecutorKind, Fence, JobId, Report, StepError, StepEvent, StepKey, StepTask, Timestamp,
+    AttemptKey, BaseDir, ExecutorKind, Fence, JobId, Report, StepError, StepEvent, StepKey, StepTask,
+    Timestamp,
 };
 use serde_json::{Map, Value};
 use tempfile::TempDir;
@@ -55,6 +60,16 @@ impl Outcome {
     pub fn artifact(&self, name: &str) -> String {
         let found = self.artifacts.iter().find(|(found, _)| found == name);
         found.expect("the artifact should be declared").1.clone()
+    }
+
+    /// What was set aside, for artifacts in a folder.
+    #[track_caller]
+    pub fn quarantine(&self) -> Vec<Value> {
+        let uri = self.artifact("quarantine.ndjson");
+        let text = std::fs::read_to_string(uri.strip_prefix("file://").unwrap()).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 }
 
@@ -117,9 +132,9 @@ impl Bench {
             attempt: self.attempt,
         };
         let config = Arc::new(config);
-        let base: Option<Arc<str>> = self
+        let base = self
             .base_dir
-            .then(|| self.folder.path().to_str().unwrap().into());
+            .then(|| BaseDir::closed(self.folder.path().to_str().unwrap()));
         let task = StepTask {
             key,
             fence: Fence(self.fence),
@@ -188,6 +203,12 @@ fn with_details(message: String, metadata: &Map<String, Value>) -> String {
 
 fn deadline() -> Timestamp {
     Timestamp::from(chrono::Utc::now() + Duration::from_secs(3600))
+}
+
+/// Runs a `copy`.
+pub async fn copy(bench: &Bench, source: Value, sink: Value) -> Outcome {
+    let config = serde_json::json!({"source": source, "sink": sink});
+    bench.run("copy", config).await
 }
 
 /// A copy through `sql`: all rows of a source as JSON, in the order of the source.

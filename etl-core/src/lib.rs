@@ -49,9 +49,10 @@
 //! use etl_core::plan::check_text;
 //! use etl_core::registry::Registry;
 //!
-//! let faults = check_text("name: sales\nstep: []\n", &Registry::new()).unwrap_err();
+//! let faults = check_text("name: sales\nscheduel: \"@daily\"\nsteps: []\n", &Registry::new()).unwrap_err();
 //! assert_eq!((faults[0].line, faults[0].column), (2, 1));
-//! assert_eq!(faults[0].fault.hint.as_deref(), Some("did you mean \"steps\"?"));
+//! assert_eq!(faults[0].fault.hint.as_deref(), Some("did you mean \"schedule\"?"));
+//! assert_eq!((faults[1].line, faults[1].column), (3, 8));
 //! ```
 //!
 //! # Where things are

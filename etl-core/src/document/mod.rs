@@ -1,5 +1,6 @@
 //! Text and model: a pipeline document as people write it, with the exact place of every fault.
 
+mod finding;
 mod places;
 mod pointer;
 mod read;

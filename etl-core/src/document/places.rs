@@ -56,6 +56,27 @@ impl Places {
         }
     }
 
+    /// Lets an entry be found under another key too.
+    pub(super) fn also_known_as(&mut self, object: &str, key: &str, other: &str) {
+        let mut spot = &mut self.0;
+        for part in object.split('/').skip(1) {
+            let next = match &mut spot.parts {
+                Parts::None => None,
+                Parts::List(items) => part.parse().ok().and_then(|at: usize| items.get_mut(at)),
+                Parts::Object(entries) => entries.get_mut(&unescape(part)),
+            };
+            match next {
+                Some(next) => spot = next,
+                None => return,
+            }
+        }
+        if let Parts::Object(entries) = &mut spot.parts
+            && let Some(entry) = entries.get(key).cloned()
+        {
+            entries.entry(other.to_owned()).or_insert(entry);
+        }
+    }
+
     /// The deepest spot on the way to a value, and whether it is the value itself.
     fn nearest(&self, pointer: &str) -> (&Spot, bool) {
         let mut spot = &self.0;

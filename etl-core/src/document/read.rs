@@ -6,9 +6,10 @@ use std::sync::LazyLock;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::finding::{About, Finding};
 use super::places::{Place, Places};
 use super::pointer;
-use super::shape::{About, Finding, Shape, Templates};
+use super::shape::{Shape, Templates};
 use super::yaml::load;
 use crate::model::{Fault, Pipeline};
 
@@ -94,7 +95,7 @@ pub fn read(text: &str) -> Read {
             return Read::nothing(vec![fault]);
         }
     };
-    let places = loaded.places;
+    let mut places = loaded.places;
     let mut faults: Vec<LocatedFault> = loaded
         .faults
         .into_iter()
@@ -118,7 +119,7 @@ pub fn read(text: &str) -> Read {
             break;
         }
         for finding in found {
-            mended.extend(mend(&mut value, &finding));
+            mended.extend(mend(&mut value, &mut places, &finding));
             if round == 0 {
                 faults.push(locate_finding(&places, finding));
             }
@@ -140,7 +141,11 @@ pub fn read(text: &str) -> Read {
 
 /// Makes a document as if a fault were not there, so that what follows from it is not taken for a fault of its own. Gives
 /// the pointer of what is not as it was written.
-fn mend(value: &mut Value, Finding { fault, about }: &Finding) -> Option<String> {
+fn mend(
+    value: &mut Value,
+    places: &mut Places,
+    Finding { fault, about }: &Finding,
+) -> Option<String> {
     let pointer = &fault.pointer;
     match about {
         About::MissingKey(key) => {
@@ -160,6 +165,7 @@ fn mend(value: &mut Value, Finding { fault, about }: &Finding) -> Option<String>
             let unknown = object.remove(&key)?;
             if let Some(meant) = meant {
                 object.entry(meant.as_str()).or_insert(unknown);
+                places.also_known_as(parent, &key, meant);
             }
             None
         }

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
-use super::pointer::escape;
+use super::finding::{About, Finding, forget_meant, unknown_key};
 use crate::model::{Fault, nearest};
 
 /// A schema, ready to check with.
@@ -17,33 +17,6 @@ pub struct Shape {
     validator: Validator,
     schema: Value,
     templates: Templates,
-}
-
-/// A fault of shape, and what can be done so that one look finds the others too.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Finding {
-    pub(super) fault: Fault,
-    pub(super) about: About,
-}
-
-/// What a fault of shape is about.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum About {
-    /// The value that the pointer leads to.
-    Value,
-    /// The key that the pointer ends with: nobody knows it. With the one that was probably meant.
-    UnknownKey(Option<String>),
-    /// A key that is not there.
-    MissingKey(String),
-}
-
-impl Finding {
-    fn value(fault: Fault) -> Self {
-        Self {
-            fault,
-            about: About::Value,
-        }
-    }
 }
 
 /// How many faults of one value are told. Each holds a pointer, and a hostile document may have one in every value.
@@ -102,6 +75,7 @@ impl Shape {
             .collect();
         findings.sort();
         findings.dedup();
+        forget_meant(&mut findings);
         findings
     }
 
@@ -326,23 +300,6 @@ fn tag_of(error: &ValidationError<'_>, type_pointer: &str) -> Option<String> {
         };
     }
     None
-}
-
-fn unknown_key(pointer: &str, key: &str, known: &[String]) -> Finding {
-    let fault = Fault::new(
-        format!("{pointer}/{}", escape(key)),
-        format!("unknown key {key:?}"),
-    );
-    let near = nearest(key, known.iter().map(String::as_str));
-    let fault = match near {
-        Some(near) => fault.did_you_mean(Some(near)),
-        None if known.is_empty() => fault,
-        None => fault.hint(format!("known keys: {}", known.join(", "))),
-    };
-    Finding {
-        fault,
-        about: About::UnknownKey(near.map(str::to_owned)),
-    }
 }
 
 fn one_of(pointer: &str, value: &Value, known: &[String]) -> Vec<Finding> {

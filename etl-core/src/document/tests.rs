@@ -200,6 +200,12 @@ fn a_misspelt_key_is_read_as_what_was_meant_so_that_nothing_false_follows() {
     );
     let pipeline = read(text).document.unwrap().pipeline;
     assert_eq!(pipeline.steps[1].dependencies, ["a"]);
+    // What is wrong with the value is shown where it stands.
+    let document = read(text).document.unwrap();
+    let unknown = crate::model::Fault::new("/steps/1/dependencies/0", "…");
+    assert_eq!(document.locate(unknown).column, 50);
+    let required = "name: p\nstep:\n  - { nam: a, connector_type: x }\n";
+    assert_eq!(faults(required), ["2:1 /step unknown key \"step\""]);
 }
 
 #[test]

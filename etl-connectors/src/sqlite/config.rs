@@ -15,7 +15,7 @@ pub struct SqliteSourceConfig {
     /// The table to read. Either this or `query`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,
-    /// The query to run, in SQLite's SQL. Either this or `table`.
+    /// The query to run, in SQLite's SQL: one statement. Either this or `table`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
     /// What to do with a row that holds a value of another type than its column.
@@ -26,8 +26,10 @@ pub struct SqliteSourceConfig {
     pub max_quarantined: u64,
 }
 
-/// A table of an SQLite database to write. The table is made from the rows' columns if it is missing. All rows become visible in
-/// one transaction, and a repeated attempt never adds a row twice: the table `_etl_loads` beside it remembers what was loaded.
+/// A table of an SQLite database to write. The table is made from the rows' columns if it is missing; decimals and JSON are kept
+/// as text there, in columns declared as `DECIMAL_TEXT` and `JSON_TEXT`, and NaN becomes null, which SQLite has in its place. All
+/// rows become visible in one transaction, and a repeated attempt never loads them twice: the table `_etl_loads` beside it
+/// remembers what was loaded for 400 days. While another program has the database locked, the step waits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(example = serde_json::json!({"url": "sqlite:shop.db", "table": "orders", "mode": "upsert", "key": ["id"]}))]
@@ -51,7 +53,8 @@ pub enum SqliteMode {
     /// They stay; new rows come beside them.
     #[default]
     Append,
-    /// They go: the table becomes exactly the new rows.
+    /// They go: the table becomes exactly the new rows. Its indexes and constraints stay if it has just the columns of the rows,
+    /// of types that keep their values as they are; else the table is made anew.
     Replace,
     /// A row with the same `key` is overwritten, others stay.
     Upsert,

@@ -12,6 +12,7 @@ use etl_core::model::{Place, StepError};
 use sqlx::sqlite::{SqliteRow, SqliteValueRef};
 use sqlx::{Decode, Row, Sqlite, TypeInfo, ValueRef};
 
+use super::declared::Declared;
 use crate::column::{Builder, Cells, ColumnType, Guess, TextFormat, shape};
 use crate::flow::{BadRecord, fault};
 
@@ -87,7 +88,7 @@ fn decode<'r, T: Decode<'r, Sqlite>>(
 /// What a column's declaration and its values so far allow.
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
-    declared: String,
+    declared: Declared,
     int: bool,
     /// A whole number other than 0 and 1.
     large: bool,
@@ -98,9 +99,9 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    pub(super) fn new(declared: &str) -> Self {
+    pub(super) fn new(declared: Declared) -> Self {
         Self {
-            declared: declared.to_owned(),
+            declared,
             int: false,
             large: false,
             float: false,
@@ -131,14 +132,19 @@ impl Seen {
         let nothing = !(self.int || self.float || self.text || self.blob);
         let only_text = self.text && !(self.int || self.float || self.blob);
         let only_numbers = !(self.text || self.blob);
-        match self.declared.as_str() {
+        let declared = match &self.declared {
+            Declared::Text(of) if nothing || only_text => return *of,
+            Declared::Text(_) => "TEXT",
+            Declared::Other(name) => name,
+        };
+        match declared {
             "BOOLEAN" if nothing || (self.int && !self.large && !self.float && only_numbers) => {
                 ColumnType::Boolean
             }
             "DATE" if nothing => ColumnType::Date,
             "DATETIME" if nothing => ColumnType::Timestamp,
             "DATE" | "DATETIME" if only_text => match self.guess.column_type() {
-                ColumnType::Date if self.declared == "DATETIME" => ColumnType::Timestamp,
+                ColumnType::Date if declared == "DATETIME" => ColumnType::Timestamp,
                 found @ (ColumnType::Date | ColumnType::Timestamp | ColumnType::TimestampTz) => {
                     found
                 }

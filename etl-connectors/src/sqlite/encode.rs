@@ -5,7 +5,7 @@ use arrow::array::{
     StringArray, TimestampMicrosecondArray,
 };
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Field, TimeUnit};
+use arrow::datatypes::{DataType, TimeUnit};
 use etl_core::model::StepError;
 use sqlx::Arguments;
 use sqlx::sqlite::SqliteArguments;
@@ -13,21 +13,8 @@ use sqlx::sqlite::SqliteArguments;
 use crate::column::TextFormat;
 use crate::flow::fault;
 
-/// The type that a column of these values is declared with.
-pub(super) fn declared(field: &Field) -> &'static str {
-    match stored(field.data_type()) {
-        DataType::Int64 => "INTEGER",
-        DataType::Float64 => "REAL",
-        DataType::Boolean => "BOOLEAN",
-        DataType::Date32 => "DATE",
-        DataType::Timestamp(..) => "DATETIME",
-        DataType::Binary => "BLOB",
-        _ => "TEXT",
-    }
-}
-
 /// The type that values are turned into before they are bound.
-fn stored(data_type: &DataType) -> DataType {
+pub(super) fn stored(data_type: &DataType) -> DataType {
     use DataType as T;
     match data_type {
         T::Int8 | T::Int16 | T::Int32 | T::Int64 | T::UInt8 | T::UInt16 | T::UInt32 | T::UInt64 => {

@@ -2,14 +2,13 @@
 
 mod config;
 mod connection;
+mod declared;
 mod decode;
 mod encode;
 mod ledger;
 mod sink;
 mod source;
 mod table;
-#[cfg(test)]
-mod tests;
 
 pub use config::{SqliteMode, SqliteSinkConfig, SqliteSourceConfig};
 pub(crate) use sink::SqliteSink;

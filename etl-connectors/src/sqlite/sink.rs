@@ -1,18 +1,19 @@
 //! Writes rows to a table, all in one transaction.
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use etl_core::model::{EffectClass, Place, StepError};
 use futures_util::StreamExt;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection};
 
-use super::config::{SqliteMode, SqliteSinkConfig};
-use super::connection::{Access, begin, commit, failed, open};
+use super::config::SqliteSinkConfig;
+use super::connection::{Access, begin_write, commit, failed, open};
 use super::encode::{Bindable, bindable};
 use super::ledger::{Earlier, earlier, remember};
 use super::table::Table;
-use crate::flow::{Flow, Loaded, Rows, Sink, Staged};
+use crate::flow::{Batches, Flow, Loaded, Rows, Sink, Staged};
 
 /// Writes to an SQLite table.
 #[derive(Debug, Clone)]
@@ -43,34 +44,24 @@ impl Sink for SqliteSink {
             mut batches,
         } = rows;
         let config = &self.config;
+        // The first batch is awaited before anything else: a source that fails leaves no new file, and while a slow one starts,
+        // others may write.
+        let next = batches.next().await.transpose()?;
         let mut connection = open(&config.url, &flow.ctx, Access::Write).await?;
-        // The first batch is awaited before the lock: while a slow source starts, others may write.
-        let mut next = batches.next().await.transpose()?;
-        begin(&mut connection, flow).await?;
-        let earlier = earlier(&mut connection, &config.table, &flow.ctx).await?;
+        begin_write(&mut connection, &config.url, flow).await?;
         let mut load = Load {
             connection,
             rows: 0,
             bytes: 0,
             config: config.clone(),
         };
-        if earlier == Earlier::Loaded && config.mode == SqliteMode::Append {
-            flow.ctx
-                .info("an earlier attempt of this step has loaded its rows; none is added again")
-                .await;
-            // The rows are still read to the end, so that the counts and the quarantine are this attempt's own.
-            while let Some(batch) = next {
-                load.count(&batch);
-                next = batches.next().await.transpose()?;
+        match load.fill(next, batches, &schema, flow).await {
+            Ok(()) => Ok(Box::new(load)),
+            Err(error) => {
+                load.close().await;
+                Err(error)
             }
-            return Ok(Box::new(load));
         }
-        let table = Table::prepare(&mut load.connection, config, &schema).await?;
-        while let Some(batch) = next {
-            load.write(&table, &batch, flow).await?;
-            next = batches.next().await.transpose()?;
-        }
-        Ok(Box::new(load))
     }
 }
 
@@ -83,6 +74,51 @@ struct Load {
 }
 
 impl Load {
+    /// Writes all rows, unless an earlier attempt has done so.
+    async fn fill(
+        &mut self,
+        mut next: Option<RecordBatch>,
+        mut batches: Batches,
+        schema: &SchemaRef,
+        flow: &Flow,
+    ) -> Result<(), StepError> {
+        let earlier = earlier(&mut self.connection, &self.config.table, &flow.ctx).await?;
+        // In every mode: what others wrote since must not be undone by rows that were there before it.
+        if earlier == Earlier::Loaded {
+            flow.ctx
+                .info("an earlier attempt of this step has loaded its rows; none is added again")
+                .await;
+            // The rows are still read to the end, so that the counts and the quarantine are this attempt's own.
+            while let Some(batch) = next {
+                self.count(&batch);
+                next = batches.next().await.transpose()?;
+            }
+            return Ok(());
+        }
+        let table = Table::prepare(&mut self.connection, &self.config, schema).await?;
+        while let Some(batch) = next {
+            self.write(&table, &batch, flow).await?;
+            next = batches.next().await.transpose()?;
+        }
+        Ok(())
+    }
+
+    /// Closes the connection, and with it a transaction that is still open. Merely dropped it would do so too, but later, and
+    /// hold the lock until then.
+    async fn close(self) {
+        if let Err(error) = self.connection.close().await {
+            tracing::warn!(%error, "closing an SQLite database failed");
+        }
+    }
+
+    async fn commit(&mut self, flow: &Flow) -> Result<(), StepError> {
+        let Self {
+            connection, config, ..
+        } = self;
+        remember(connection, &config.table, self.rows, &flow.ctx).await?;
+        commit(connection, &config.url, flow).await
+    }
+
     fn count(&mut self, batch: &RecordBatch) {
         self.rows += batch.num_rows() as u64;
         self.bytes += batch.get_array_memory_size() as u64;
@@ -150,22 +186,14 @@ impl Load {
 #[async_trait]
 impl Staged for Load {
     async fn publish(mut self: Box<Self>, flow: &Flow) -> Result<Loaded, StepError> {
-        remember(
-            &mut self.connection,
-            &self.config.table,
-            self.rows,
-            &flow.ctx,
-        )
-        .await?;
-        commit(&mut self.connection, flow).await?;
-        // What is committed stays committed, whether or not the file closes well.
-        if let Err(error) = self.connection.close().await {
-            tracing::warn!(%error, "closing an SQLite database failed");
-        }
-        Ok(Loaded {
+        let committed = self.commit(flow).await;
+        let loaded = Loaded {
             rows: self.rows,
             bytes: self.bytes,
             files: vec![format!("{}#{}", self.config.url, self.config.table)],
-        })
+        };
+        // What is committed stays committed, whether or not the file closes well.
+        self.close().await;
+        committed.map(|()| loaded)
     }
 }

@@ -4,11 +4,12 @@ use async_trait::async_trait;
 use etl_core::model::StepError;
 use futures_util::stream::{self, StreamExt};
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{AssertSqlSafe, Column, Executor, SqlSafeStr, Statement, TypeInfo};
+use sqlx::{AssertSqlSafe, Column, Executor, SqlSafeStr, Statement};
 use tokio::sync::{mpsc, oneshot};
 
 use super::config::SqliteSourceConfig;
-use super::connection::{Access, failed, open};
+use super::connection::{Access, begin_read, failed, open};
+use super::declared::declared_type;
 use super::decode::{Pending, Seen, schema_of};
 use crate::column::{ColumnType, SAMPLE_BYTES, SAMPLE_ROWS};
 use crate::flow::{Flow, Rows, Source, fault};
@@ -32,12 +33,45 @@ impl SqliteSource {
     fn sql(&self) -> Result<String, StepError> {
         match (&self.config.table, &self.config.query) {
             (Some(table), None) => Ok(format!("SELECT * FROM {}", sql_ident(table)?)),
-            (None, Some(query)) => Ok(query.clone()),
+            (None, Some(query)) if is_one_statement(query) => Ok(query.clone()),
+            (None, Some(_)) => Err(StepError::permanent(
+                "the query has more than one statement; a source reads the rows of one query",
+            )),
             _ => Err(StepError::permanent(
                 "an sqlite source takes either a `table` or a `query`",
             )),
         }
     }
+}
+
+/// Whether nothing but space and comments follows the first statement. What follows would be run too, and not every statement
+/// is harmless on a connection that only reads: `VACUUM INTO` writes a file.
+fn is_one_statement(sql: &str) -> bool {
+    let mut rest = sql;
+    let mut has_ended = false;
+    while let Some(first) = rest.chars().next() {
+        let end = match first {
+            '\'' | '"' | '`' => Some(first.to_string()),
+            '[' => Some("]".to_owned()),
+            '-' if rest.starts_with("--") => Some("\n".to_owned()),
+            '/' if rest.starts_with("/*") => Some("*/".to_owned()),
+            _ => None,
+        };
+        let is_comment = matches!(first, '-' | '/') && end.is_some();
+        if has_ended && !(first.is_whitespace() || first == ';' || is_comment) {
+            return false;
+        }
+        has_ended |= first == ';';
+        // The mark that begins a comment is not looked at for its end. A doubled quote ends one text and begins another.
+        let begin = if is_comment { 2 } else { first.len_utf8() };
+        rest = &rest[begin..];
+        if let Some(end) = end {
+            rest = rest
+                .split_once(end.as_str())
+                .map_or("", |(_, behind)| behind);
+        }
+    }
+    true
 }
 
 #[async_trait]
@@ -94,17 +128,20 @@ impl Reading {
         let reading = |error| failed(&format!("reading {}", config.url), error);
         // The text of `query` is the user's own, and the connection can only read.
         let sql = || AssertSqlSafe(self.sql.clone()).into_sql_str();
+        begin_read(&mut connection, &config.url, &self.flow).await?;
         let statement = (&mut connection).prepare(sql()).await.map_err(reading)?;
         let names: Vec<String> = statement
             .columns()
             .iter()
             .map(|column| column.name().to_owned())
             .collect();
-        let mut seen: Vec<Seen> = statement
-            .columns()
-            .iter()
-            .map(|column| Seen::new(column.type_info().name()))
-            .collect();
+        let mut seen = Vec::with_capacity(names.len());
+        for column in statement.columns() {
+            let declared = declared_type(column, &mut connection)
+                .await
+                .map_err(reading)?;
+            seen.push(Seen::new(declared));
+        }
         drop(statement);
         if names.is_empty() {
             return Err(StepError::permanent("the query gives no column"));
@@ -161,6 +198,34 @@ impl Reading {
             if is_end {
                 return Ok(());
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_one_statement;
+
+    #[test]
+    fn a_semicolon_ends_a_statement_only_outside_of_text_names_and_comments() {
+        for one in [
+            "SELECT 1",
+            "SELECT 1;",
+            "SELECT 1 ;; -- the end; really\n /* ; */ ",
+            "SELECT ';' AS \"a;b\", [c;d], `e;f`, 'it''s; fine'",
+            "-- a; b\nSELECT 1 /* ; */ - 2 / 3",
+            "",
+        ] {
+            assert!(is_one_statement(one), "{one}");
+        }
+        for more in [
+            "SELECT 1; SELECT 2",
+            "SELECT ''; VACUUM INTO 'x'",
+            "SELECT 1 /* ' */; SELECT '2'",
+            "SELECT 1 -- '\n; SELECT 2",
+            ";SELECT 1",
+        ] {
+            assert!(!is_one_statement(more), "{more}");
         }
     }
 }

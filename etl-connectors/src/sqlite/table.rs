@@ -3,11 +3,11 @@
 use arrow::datatypes::{Schema, SchemaRef};
 use etl_core::model::StepError;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::{AssertSqlSafe, Executor, Row, SqlSafeStr};
 
 use super::config::{SqliteMode, SqliteSinkConfig};
 use super::connection::failed;
-use super::encode::declared;
+use super::declared::{declaration, keeps};
 use crate::ident::sql_ident;
 
 /// The most values that one statement binds, by SQLite's default limit.
@@ -34,7 +34,7 @@ impl Table {
         let name = sql_ident(&config.table)?;
         let mut existing = columns_of(connection, &config.table).await?;
         if config.mode == SqliteMode::Replace && !existing.is_empty() {
-            if same_columns(schema, &existing) {
+            if fits(schema, &existing) {
                 // Emptied and not dropped, the table keeps its indexes and constraints.
                 run(connection, format!("DELETE FROM {name}")).await?;
             } else {
@@ -53,18 +53,17 @@ impl Table {
         if existing.is_empty() {
             create(connection, config, schema).await?;
         } else {
-            let known = |name: &str| {
-                existing
-                    .iter()
-                    .any(|column| column.eq_ignore_ascii_case(name))
-            };
-            let unknown = schema.fields().iter().find(|field| !known(field.name()));
+            let unknown = schema
+                .fields()
+                .iter()
+                .find(|field| declared_as(field.name(), &existing).is_none());
             if let Some(field) = unknown {
+                let known: Vec<_> = existing.iter().map(|(name, _)| name.as_str()).collect();
                 return Err(StepError::permanent(format!(
                     "the rows have a column {:?}, which the table {:?} does not have; its columns are {}",
                     field.name(),
                     config.table,
-                    existing.join(", ")
+                    known.join(", ")
                 )));
             }
         }
@@ -73,11 +72,32 @@ impl Table {
             .iter()
             .map(|field| sql_ident(field.name()))
             .collect::<Result<_, _>>()?;
-        Ok(Self {
+        let table = Self {
             name,
             on_conflict: on_conflict(config, schema)?,
             columns,
-        })
+        };
+        table.refuse_unusable_key(connection, config).await?;
+        Ok(table)
+    }
+
+    /// An upsert is only possible where the database itself sees to it that a key comes once.
+    async fn refuse_unusable_key(
+        &self,
+        connection: &mut SqliteConnection,
+        config: &SqliteSinkConfig,
+    ) -> Result<(), StepError> {
+        let sql = AssertSqlSafe(self.insert(1)).into_sql_str();
+        match connection.prepare(sql).await {
+            Err(error) if config.mode == SqliteMode::Upsert => Err(StepError::permanent(format!(
+                "`mode: upsert` can't write to table {:?}, which needs a unique index on exactly the columns of `key`: {}",
+                config.table,
+                config.key.join(", ")
+            ))
+            .because(error)),
+            // Any other fault comes again with the first row.
+            _ => Ok(()),
+        }
     }
 
     /// How many rows one statement takes.
@@ -107,28 +127,36 @@ async fn run(connection: &mut SqliteConnection, sql: String) -> Result<(), StepE
         .map_err(|error| failed("preparing the table", error))
 }
 
-/// The names of the columns of a table; none if there is no such table.
+/// The columns of a table and what they are declared as; none if there is no such table.
 async fn columns_of(
     connection: &mut SqliteConnection,
     table: &str,
-) -> Result<Vec<String>, StepError> {
-    let rows = sqlx::query("SELECT name FROM pragma_table_info(?)")
+) -> Result<Vec<(String, String)>, StepError> {
+    let looking = |error| failed(&format!("looking at table {table:?}"), error);
+    let rows = sqlx::query("SELECT name, type FROM pragma_table_info(?)")
         .bind(table)
         .fetch_all(connection)
         .await
-        .map_err(|error| failed("looking at the table", error))?;
+        .map_err(looking)?;
     rows.iter()
-        .map(|row| row.try_get(0))
+        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
         .collect::<Result<_, _>>()
-        .map_err(|error| failed("looking at the table", error))
+        .map_err(looking)
 }
 
-fn same_columns(schema: &Schema, existing: &[String]) -> bool {
+/// What the column `name` is declared as.
+fn declared_as<'a>(name: &str, existing: &'a [(String, String)]) -> Option<&'a str> {
+    let found = existing
+        .iter()
+        .find(|(column, _)| column.eq_ignore_ascii_case(name));
+    found.map(|(_, declared)| declared.as_str())
+}
+
+/// Whether a table has just the columns of the rows, and keeps their values as they are.
+fn fits(schema: &Schema, existing: &[(String, String)]) -> bool {
     schema.fields().len() == existing.len()
         && schema.fields().iter().all(|field| {
-            existing
-                .iter()
-                .any(|name| name.eq_ignore_ascii_case(field.name()))
+            declared_as(field.name(), existing).is_some_and(|declared| keeps(field, declared))
         })
 }
 
@@ -147,7 +175,7 @@ async fn create(
         parts.push(format!(
             "{} {}{not_null}",
             sql_ident(field.name())?,
-            declared(field)
+            declaration(field)
         ));
     }
     if !config.key.is_empty() {

@@ -1,10 +1,12 @@
 //! `command`: runs a program. The program may speak the step protocol on its standard output.
 
+mod artifact;
 mod lines;
 mod process;
 mod protocol;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -6,21 +6,25 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use etl_core::contract::{Progress, StepContext};
-use etl_core::model::{ArtifactName, ErrorClass, LogLevel, Report, StepError};
+use etl_core::model::{ErrorClass, LogLevel, Report, StepError};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use serde_json::{Map, Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
+use tokio::time::Instant;
 
 use super::lines::Lines;
 use super::protocol::{self, Line, Outcome};
-use super::{CommandConfig, Protocol};
+use super::verdict::{self, quoted};
+use super::{CommandConfig, Protocol, artifact};
 
 /// What a program gets of this process's environment. The rest may hold secrets.
 const INHERITED: [&str; 7] = ["PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR"];
 /// How long a program may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long the outputs may stay open after the program's end. What it wrote is in them already; a child that it left behind may
+/// hold them for ever.
+const LINGER: Duration = Duration::from_secs(2);
 /// How much of the end of the standard output becomes `output.stdout`.
 const KEPT_OUTPUT: usize = 64 * 1024;
 /// How many of the last lines of standard error a failure quotes.
@@ -28,7 +32,7 @@ const QUOTED_LINES: usize = 10;
 
 /// Runs the program to its end.
 pub(super) async fn run(config: CommandConfig, ctx: StepContext) -> Result<Report, StepError> {
-    let folder = output_folder(&ctx)?;
+    let folder = artifact::folder(&ctx)?;
     let input = match (&config.stdin, config.protocol) {
         (Some(text), _) => Some(text.clone().into_bytes()),
         (None, Protocol::Text) => None,
@@ -124,7 +128,8 @@ fn start(config: &CommandConfig, ctx: &StepContext) -> Result<Group, StepError> 
 }
 
 fn working_folder(cwd: Option<&Path>, ctx: &StepContext) -> Result<Option<PathBuf>, StepError> {
-    let base = ctx.task().base_dir.as_deref().map(Path::new);
+    let base = ctx.task().base_dir.as_ref();
+    let base = base.map(|base| Path::new(&*base.folder));
     match (cwd, base) {
         (Some(cwd), _) if cwd.is_absolute() => Ok(Some(cwd.into())),
         (Some(cwd), Some(base)) => Ok(Some(base.join(cwd))),
@@ -136,28 +141,14 @@ fn working_folder(cwd: Option<&Path>, ctx: &StepContext) -> Result<Option<PathBu
     }
 }
 
-/// The folder that the program may write artifacts to, made for it; `None` where artifacts are not on this machine.
-fn output_folder(ctx: &StepContext) -> Result<Option<PathBuf>, StepError> {
-    let name = ArtifactName::new("x")
-        .map_err(|error| StepError::permanent("no artifact folder").because(error))?;
-    let Some(path) = ctx.artifacts().local_path(&name) else {
-        return Ok(None);
-    };
-    let Some(folder) = path.parent() else {
-        return Ok(None);
-    };
-    std::fs::create_dir_all(folder).map_err(|error| {
-        StepError::transient("the folder for artifacts can't be made").because(error)
-    })?;
-    Ok(Some(folder.into()))
-}
-
 /// What the program has said so far.
 #[derive(Default)]
-struct Heard {
-    outcome: Option<Outcome>,
-    output: VecDeque<u8>,
-    last_errors: VecDeque<String>,
+pub(super) struct Heard {
+    pub(super) outcome: Option<Outcome>,
+    /// The end of what it wrote to standard output.
+    pub(super) output: VecDeque<u8>,
+    /// The last lines of standard error.
+    pub(super) last_errors: VecDeque<String>,
 }
 
 async fn listen(
@@ -174,38 +165,54 @@ async fn listen(
     let (mut stdout_open, mut stderr_open) = (true, true);
     let mut heard = Heard::default();
     let mut exit: Option<ExitStatus> = None;
-    let mut kill_at: Option<tokio::time::Instant> = None;
-    // Output may still be in the pipe after the exit; a child that was left behind may hold the pipe open for ever.
-    let mut deaf_at: Option<tokio::time::Instant> = None;
+    let mut kill_at: Option<Instant> = None;
+    let mut deaf_at: Option<Instant> = None;
     while exit.is_none() || stdout_open || stderr_open {
-        tokio::select! {
-            line = stdout.next(), if stdout_open => match line.map_err(unreadable)? {
-                Some(line) => hear(line, config.protocol, ctx, folder, &mut heard).await?,
-                None => stdout_open = false,
-            },
-            line = stderr.next(), if stderr_open => match line.map_err(unreadable)? {
-                Some(line) => {
-                    ctx.warn(line.clone()).await;
-                    if heard.last_errors.len() == QUOTED_LINES {
-                        heard.last_errors.pop_front();
-                    }
-                    heard.last_errors.push_back(line);
-                }
-                None => stderr_open = false,
-            },
+        let said = tokio::select! {
+            line = stdout.next(), if stdout_open => {
+                let line = line.map_err(unreadable)?;
+                stdout_open = line.is_some();
+                line.map(Said::Output)
+            }
+            line = stderr.next(), if stderr_open => {
+                let line = line.map_err(unreadable)?;
+                stderr_open = line.is_some();
+                line.map(Said::Error)
+            }
             status = group.child.wait(), if exit.is_none() => {
                 exit = Some(status.map_err(unreadable)?);
-                deaf_at = Some(tokio::time::Instant::now() + GRACE);
+                deaf_at = Some(Instant::now() + LINGER);
+                None
             }
-            () = ctx.cancelled().cancelled(), if kill_at.is_none() && exit.is_none() => {
+            () = ctx.cancelled().cancelled(), if kill_at.is_none() => {
+                // What it left behind is not waited for.
+                if exit.is_some() {
+                    break;
+                }
                 group.signal(Signal::SIGTERM);
-                kill_at = Some(tokio::time::Instant::now() + GRACE);
+                kill_at = Some(Instant::now() + GRACE);
+                None
             }
             () = until(kill_at), if kill_at.is_some() && exit.is_none() => {
                 group.signal(Signal::SIGKILL);
-                kill_at = Some(tokio::time::Instant::now() + GRACE);
+                kill_at = Some(Instant::now() + GRACE);
+                None
             }
             () = until(deaf_at), if deaf_at.is_some() => break,
+        };
+        let Some(said) = said else { continue };
+        // Handing a line on waits while the listener is behind. A program that is told to stop may still say something, such as
+        // a checkpoint, but it ends in time even if nobody listens.
+        let stop = async {
+            match kill_at {
+                Some(_) => until(kill_at).await,
+                None => ctx.cancelled().cancelled().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            heard = hear(said, config, ctx, folder, &mut heard) => heard?,
+            () = stop => {}
         }
     }
     if ctx.cancelled().is_cancelled() {
@@ -214,10 +221,10 @@ async fn listen(
     let Some(exit) = exit else {
         return Err(StepError::transient("the program's end was not seen"));
     };
-    judge(exit, config, heard)
+    verdict::of(exit, config.protocol, heard)
 }
 
-async fn until(at: Option<tokio::time::Instant>) {
+async fn until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
@@ -228,14 +235,31 @@ fn unreadable(error: std::io::Error) -> StepError {
     StepError::transient("the program can't be listened to").because(error)
 }
 
+/// A line of one of its outputs.
+enum Said {
+    Output(String),
+    Error(String),
+}
+
 async fn hear(
-    line: String,
-    protocol: Protocol,
+    said: Said,
+    config: &CommandConfig,
     ctx: &StepContext,
     folder: Option<&Path>,
     heard: &mut Heard,
 ) -> Result<(), StepError> {
-    let said = match protocol {
+    let line = match said {
+        Said::Output(line) => line,
+        Said::Error(line) => {
+            if heard.last_errors.len() == QUOTED_LINES {
+                heard.last_errors.pop_front();
+            }
+            heard.last_errors.push_back(quoted(&line));
+            ctx.warn(line).await;
+            return Ok(());
+        }
+    };
+    let said = match config.protocol {
         Protocol::Jsonl => protocol::parse(&line),
         Protocol::Text => None,
     };
@@ -271,132 +295,14 @@ async fn hear(
         }
         Some(Line::Checkpoint { state }) => ctx.checkpoint(state).await,
         Some(Line::Metric { name, value }) => ctx.metric(name, value).await,
-        Some(Line::Artifact { name, path }) => publish(&name, &path, ctx, folder).await?,
+        Some(Line::Artifact { name, path }) => {
+            let base = match folder {
+                Some(folder) => Some(folder.to_path_buf()),
+                None => working_folder(config.cwd.as_deref(), ctx)?,
+            };
+            artifact::publish(&name, &path, base.as_deref(), ctx).await?;
+        }
         Some(Line::Result(outcome)) => heard.outcome = Some(outcome),
     }
     Ok(())
-}
-
-/// Takes over a file that the program wrote: where it lies in the attempt's own folder already, it stays.
-async fn publish(
-    name: &str,
-    path: &Path,
-    ctx: &StepContext,
-    folder: Option<&Path>,
-) -> Result<(), StepError> {
-    let name = ArtifactName::new(name).map_err(|error| StepError::permanent(error.to_string()))?;
-    let path = match folder {
-        Some(folder) if path.is_relative() => folder.join(path),
-        _ => path.to_path_buf(),
-    };
-    let is_in_place = ctx.artifacts().local_path(&name).is_some_and(|place| {
-        matches!((place.canonicalize(), path.canonicalize()), (Ok(place), Ok(path)) if place == path)
-    });
-    if !is_in_place {
-        let unread = |error: std::io::Error| {
-            StepError::permanent(format!("the artifact {} can't be read", path.display()))
-                .because(error)
-        };
-        let mut file = tokio::fs::File::open(&path).await.map_err(unread)?;
-        let store = ctx.artifacts().storage().store().clone();
-        let mut writer =
-            object_store::buffered::BufWriter::new(store, ctx.artifacts().location(&name));
-        tokio::io::copy(&mut file, &mut writer)
-            .await
-            .map_err(|error| StepError::transient("the artifact can't be stored").because(error))?;
-        writer
-            .shutdown()
-            .await
-            .map_err(|error| StepError::transient("the artifact can't be stored").because(error))?;
-    }
-    ctx.publish(name).await;
-    Ok(())
-}
-
-fn judge(exit: ExitStatus, config: &CommandConfig, heard: Heard) -> Result<Report, StepError> {
-    let how = how_it_ended(exit);
-    let quote = || {
-        let lines: Vec<String> = heard.last_errors.iter().cloned().collect();
-        if lines.is_empty() {
-            String::new()
-        } else {
-            format!("; the last it said:\n{}", lines.join("\n"))
-        }
-    };
-    match (config.protocol, heard.outcome) {
-        (Protocol::Jsonl, Some(outcome)) if outcome.success && exit.success() => Ok(Report {
-            rows_processed: outcome.rows_processed,
-            bytes_transferred: outcome.bytes_transferred,
-            output: outcome.output,
-            balance: None,
-        }),
-        (Protocol::Jsonl, Some(outcome)) if !outcome.success => Err(told(outcome.error.as_ref())),
-        (Protocol::Jsonl, Some(_)) => Err(StepError::transient(format!(
-            "the program reported success but {how}{}",
-            quote()
-        ))),
-        (Protocol::Jsonl, None) => Err(StepError::transient(format!(
-            "the program {how} without a result line{}",
-            quote()
-        ))),
-        (Protocol::Text, _) if exit.success() => {
-            let output: Vec<u8> = heard.output.into();
-            let mut report = Map::new();
-            report.insert("exit_code".into(), json!(0));
-            report.insert("stdout".into(), printable(&output).into());
-            Ok(Report {
-                output: Value::Object(report),
-                ..Report::default()
-            })
-        }
-        (Protocol::Text, _) => Err(StepError::transient(format!(
-            "the program {how}{}",
-            quote()
-        ))),
-    }
-}
-
-/// Text without control characters, which as JSON would take six bytes each.
-fn printable(output: &[u8]) -> String {
-    let text = String::from_utf8_lossy(output);
-    let is_plain = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
-    text.chars()
-        .map(|c| {
-            if is_plain(c) {
-                c
-            } else {
-                char::REPLACEMENT_CHARACTER
-            }
-        })
-        .collect()
-}
-
-/// A failure that the program itself reports: a text, or an object with `message` and `class`.
-fn told(error: Option<&Value>) -> StepError {
-    let message = match error {
-        Some(Value::String(message)) => message.clone(),
-        Some(Value::Object(error)) => error
-            .get("message")
-            .and_then(Value::as_str)
-            .unwrap_or("no message")
-            .to_owned(),
-        _ => "the program reported a failure without a message".into(),
-    };
-    let class = error
-        .and_then(|error| error.get("class"))
-        .and_then(|class| serde_json::from_value(class.clone()).ok());
-    StepError::new(class.unwrap_or(ErrorClass::Transient), message)
-}
-
-fn how_it_ended(exit: ExitStatus) -> String {
-    use std::os::unix::process::ExitStatusExt;
-    match (exit.code(), exit.signal()) {
-        (Some(code), _) => format!("ended with exit status {code}"),
-        (None, Some(signal)) => {
-            let name = Signal::try_from(signal)
-                .map_or_else(|_| signal.to_string(), |signal| signal.to_string());
-            format!("was ended by {name}")
-        }
-        (None, None) => "ended in an unknown way".into(),
-    }
 }

@@ -1,7 +1,5 @@
 //! The step protocol: what a program says on its standard output, one JSON object a line.
 
-use std::path::PathBuf;
-
 use etl_core::contract::StepContext;
 use etl_core::model::StepTask;
 use serde::Deserialize;
@@ -37,7 +35,7 @@ pub(super) enum Line {
     },
     Artifact {
         name: String,
-        path: PathBuf,
+        path: String,
     },
     Result(Outcome),
 }

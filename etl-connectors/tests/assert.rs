@@ -1,4 +1,5 @@
 //! `assert`: what passes, what fails, and what a failure says.
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
 mod testing;
 

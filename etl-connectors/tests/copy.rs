@@ -1,4 +1,5 @@
 //! `copy`: from any source to any sink, with a query in between or not.
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
 mod testing;
 

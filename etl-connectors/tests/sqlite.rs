@@ -1,4 +1,5 @@
 //! SQLite as a source and as a sink.
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
 mod testing;
 

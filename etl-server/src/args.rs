@@ -15,8 +15,10 @@ use etl_core::model::{JobId, JobStatus};
 )]
 #[command(
     after_help = "Exit status: 0 success; 1 the job failed; 2 the input is wrong; 3 a needed system can't be \
-                        reached; 130 cancelled.\nConfiguration: flags, then ETL_… in the environment, then etl.toml, \
-                        then defaults: everything under ./.etl/."
+                        reached; 130 cancelled.\nConfiguration: flags, then ETL_… in the environment, then etl.toml in \
+                        the working folder, then defaults: everything under ./.etl/. Keys: database_url, queue_url, \
+                        events_url, storage_url, bind, master_key_file, otlp_endpoint, log_format.\n\nTo begin: \
+                        etl run FILE, then etl jobs."
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -55,27 +57,89 @@ pub(crate) enum Command {
     /// Run one job of a pipeline to its end, in this process
     ///
     /// Shows the steps live on a terminal and one line for each event otherwise, and a summary at the end. Everything is
-    /// remembered: a run that was killed goes on with `etl retry ID`.
+    /// remembered: a run that was killed goes on with `etl retry ID`. Ctrl-C cancels the job; a second one leaves at once.
+    ///
+    /// With `--json` standard output is one document: {"job_id", "pipeline", "status", "duration_ms", "rows_processed",
+    /// "bytes_transferred", "error_message", "steps"}. If no job came of it, the document is that of `etl validate` for a
+    /// faulty file, and {"errors": [{"file", "line", "column", "pointer", "message", "hint"}]} for anything else.
+    #[command(after_help = "Examples:
+  etl run examples/pipelines/flights.yaml
+  etl run monthly.yaml -p month=2024-01 -p 'funds=[\"A\", \"B\"]'
+  etl run monthly -p month=2024-02        a pipeline that ran before, by its name
+  etl run monthly.yaml --json | jq .status")]
     Run(RunArgs),
     /// Check pipeline files: every fault with its place and a hint
+    ///
+    /// Checks the text, the names, the graph, the templates and each step's configuration, and tells all faults at once.
+    /// Nothing is run or written. With `--json`: {"valid", "errors": [{"file", "line", "column", "pointer", "message",
+    /// "hint"}]}.
+    #[command(after_help = "Examples:
+  etl validate pipelines/*.yaml
+  etl validate monthly.yaml --json | jq -r '.errors[].message'")]
     Validate(ValidateArgs),
     /// List the connectors, or show one with its JSON Schemas
+    #[command(after_help = "Examples:
+  etl connectors
+  etl connectors copy
+  etl connectors copy --json | jq .config_schema")]
     Connectors(ConnectorsArgs),
     /// List jobs, newest first
+    ///
+    /// With `--json`: {"items", "next_cursor"}; a cursor that is not null is where the list goes on.
+    #[command(after_help = "Examples:
+  etl jobs --status failed --status timeout
+  etl jobs --pipeline flights --limit 1 --json | jq -r '.items[0].id'")]
     Jobs(JobsArgs),
     /// Show one job with its steps
+    #[command(after_help = "Example:
+  etl job 0199c2f4-5b5e-7d31-9a52-0d4f6f1f6f10 --json | jq '.steps[] | {name, status}'")]
     Job(JobArgs),
     /// Show the log of a job
+    ///
+    /// What its steps said, in order. With `--json` one object a line.
+    #[command(after_help = "Example:
+  etl logs -f 0199c2f4-5b5e-7d31-9a52-0d4f6f1f6f10")]
     Logs(LogsArgs),
     /// Run a job again: go on with one that was interrupted, or repeat one that has ended
+    ///
+    /// A job whose process is gone (killed, power) goes on under its own id, and no step that succeeded runs again. A job
+    /// that has ended stays as it is: a new job of the same pipeline version and parameters is made, whose `retry_of` names
+    /// it, and with `--from-failed` it takes over the results of the steps that succeeded. Output and exit status are those
+    /// of `etl run`.
+    #[command(after_help = "Examples:
+  etl retry 0199c2f4-5b5e-7d31-9a52-0d4f6f1f6f10
+  etl retry --from-failed 0199c2f4-5b5e-7d31-9a52-0d4f6f1f6f10")]
     Retry(RetryArgs),
     /// Ask for the end of a job
+    ///
+    /// Also of one that another process runs: that process stops the steps, usually within a second. One that waits is
+    /// cancelled at once, and one that has ended is left alone.
+    #[command(after_help = "Example:
+  etl cancel 0199c2f4-5b5e-7d31-9a52-0d4f6f1f6f10")]
     Cancel(CancelArgs),
     /// Write a completion script for a shell to standard output
+    #[command(after_help = "Example:
+  etl completions bash > ~/.local/share/bash-completion/completions/etl")]
     Completions {
         /// For this shell
         shell: clap_complete::Shell,
     },
+}
+
+impl Command {
+    /// Whether standard output is one JSON document and nothing else. The lines of `logs` are not one.
+    pub(crate) fn answers_in_json(&self) -> bool {
+        match self {
+            Self::Run(args) => args.json,
+            Self::Validate(args) => args.json,
+            Self::Connectors(args) => args.json,
+            Self::Jobs(args) => args.json,
+            Self::Job(args) => args.json,
+            Self::Retry(args) => args.json,
+            Self::Cancel(args) => args.json,
+            Self::Logs(_) | Self::Completions { .. } => false,
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]

@@ -1,13 +1,19 @@
-//! Configuration: flags, then `ETL_…` in the environment, then `etl.toml`, then defaults.
+//! Configuration: flags, then `ETL_…` in the environment, then `etl.toml` in the working folder, then defaults.
+//!
+//! A value may hold a password, so that no message repeats one: messages name keys and schemes.
 
 use std::path::PathBuf;
 
+use etl_core::model::nearest;
 use figment::Figment;
-use figment::providers::{Env, Format, Serialized, Toml};
+use figment::error::Kind;
+use figment::providers::{Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
 use crate::args::{LogFormat, SettingArgs};
 use crate::failure::Failure;
+
+const FILE: &str = "etl.toml";
 
 /// The keys of the configuration. Unknown ones are an error, so that a typing mistake does not pass for a default.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -15,8 +21,18 @@ use crate::failure::Failure;
 pub(crate) struct Config {
     /// `sqlite://PATH`.
     pub(crate) database_url: String,
+    /// `store:`, the store itself is the queue.
+    queue_url: String,
+    /// `memory:`.
+    events_url: String,
     /// `file://PATH`.
     pub(crate) storage_url: String,
+    /// Where a deployment listens; no command of this program does yet.
+    bind: String,
+    /// What opens stored credentials; no command of this program does yet.
+    master_key_file: PathBuf,
+    /// Where traces go.
+    otlp_endpoint: Option<String>,
     /// How the program's own log is written; by default for people on a terminal, else as JSON.
     pub(crate) log_format: Option<LogFormat>,
 }
@@ -25,19 +41,50 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             database_url: "sqlite://.etl/etl.db".into(),
+            queue_url: "store:".into(),
+            events_url: "memory:".into(),
             storage_url: "file://.etl/data".into(),
+            bind: "127.0.0.1:8000".into(),
+            master_key_file: ".etl/master.key".into(),
+            otlp_endpoint: None,
             log_format: None,
         }
     }
 }
 
-const KEYS: [&str; 3] = ["database_url", "storage_url", "log_format"];
+const KEYS: [&str; 8] = [
+    "database_url",
+    "queue_url",
+    "events_url",
+    "storage_url",
+    "bind",
+    "master_key_file",
+    "otlp_endpoint",
+    "log_format",
+];
 
 impl Config {
+    /// Reads the configuration, and refuses what this program can't do instead of passing over it.
     pub(crate) fn load(flags: &SettingArgs) -> Result<Self, Failure> {
-        let mut figment = Figment::from(Serialized::defaults(Self::default()))
-            .merge(Toml::file("etl.toml"))
-            .merge(Env::prefixed("ETL_").only(&KEYS));
+        let file = match std::fs::read_to_string(FILE) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => {
+                return Err(Failure::input(format!("{FILE} can't be read")).because(error));
+            }
+        };
+        let mut figment =
+            Figment::from(Serialized::defaults(Self::default())).merge(Toml::string(&file));
+        for key in KEYS {
+            let variable = format!("ETL_{}", key.to_uppercase());
+            match std::env::var(&variable) {
+                Ok(value) if !value.is_empty() => figment = figment.merge((key, value)),
+                Err(std::env::VarError::NotUnicode(_)) => {
+                    return Err(Failure::input(format!("{variable} is not UTF-8")));
+                }
+                Ok(_) | Err(std::env::VarError::NotPresent) => {}
+            }
+        }
         for (key, value) in [
             ("database_url", &flags.database_url),
             ("storage_url", &flags.storage_url),
@@ -49,31 +96,41 @@ impl Config {
         if let Some(format) = flags.log_format {
             figment = figment.merge(("log_format", format));
         }
-        figment.extract().map_err(|error| {
-            Failure::input("the configuration can't be used")
-                .because(error)
-                .hint("the keys are listed in `etl --help`")
-        })
+        let config: Self = figment.extract().map_err(|error| explain(&error))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        self.database_path()?;
+        self.storage_path()?;
+        for (key, value, only) in [
+            ("queue_url", &self.queue_url, "store:"),
+            ("events_url", &self.events_url, "memory:"),
+        ] {
+            if value != only {
+                return Err(unsupported(key, value, only));
+            }
+        }
+        match &self.otlp_endpoint {
+            Some(_) => Err(Failure::input(
+                "otlp_endpoint is set, but this version of the program sends no traces",
+            )
+            .hint("leave otlp_endpoint out")),
+            None => Ok(()),
+        }
     }
 
     /// The database's file.
     pub(crate) fn database_path(&self) -> Result<PathBuf, Failure> {
-        path_of(&self.database_url, "sqlite").ok_or_else(|| {
-            Failure::input(format!(
-                "database_url {:?} is not of the form sqlite://PATH",
-                redacted(&self.database_url)
-            ))
-        })
+        path_of(&self.database_url, "sqlite")
+            .ok_or_else(|| unsupported("database_url", &self.database_url, "sqlite://PATH"))
     }
 
     /// The artifacts' folder.
     pub(crate) fn storage_path(&self) -> Result<PathBuf, Failure> {
-        path_of(&self.storage_url, "file").ok_or_else(|| {
-            Failure::input(format!(
-                "storage_url {:?} is not of the form file://PATH",
-                redacted(&self.storage_url)
-            ))
-        })
+        path_of(&self.storage_url, "file")
+            .ok_or_else(|| unsupported("storage_url", &self.storage_url, "file://PATH"))
     }
 }
 
@@ -84,11 +141,45 @@ fn path_of(url: &str, scheme: &str) -> Option<PathBuf> {
     (!path.is_empty()).then(|| PathBuf::from(path))
 }
 
-/// A URL without what stands before its `@`: that may be a password.
-fn redacted(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
-        _ => url.into(),
+fn unsupported(key: &str, value: &str, wanted: &str) -> Failure {
+    let is_scheme = |word: &str| {
+        !wanted.starts_with(word) && word.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    let message = match value.split_once(':') {
+        Some((scheme, _)) if is_scheme(scheme) => {
+            format!("{key}: \"{scheme}:\" is not supported by this version of the program")
+        }
+        _ => format!("{key} is not of the form {wanted}"),
+    };
+    Failure::input(message).hint(format!("use {wanted}"))
+}
+
+/// A figment error in our words; those of the TOML parser quote the line, which may hold a password.
+fn explain(error: &figment::Error) -> Failure {
+    let key = error.path.join(".");
+    match &error.kind {
+        Kind::UnknownField(name, known) => {
+            let hint = match nearest(name, known.iter().copied()) {
+                Some(near) => format!("did you mean {near:?}?"),
+                None => format!("known keys: {}", known.join(", ")),
+            };
+            Failure::input(format!("unknown key {name:?} in {FILE}")).hint(hint)
+        }
+        Kind::UnknownVariant(_, known) => {
+            Failure::input(format!("{key} is not one of {}", known.join(", ")))
+        }
+        Kind::InvalidType(_, wanted) | Kind::InvalidValue(_, wanted) => {
+            Failure::input(format!("{key} in {FILE} is not {wanted}"))
+        }
+        Kind::Message(message) => {
+            let is_no_quote = |line: &&str| {
+                let line = line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit());
+                !line.starts_with('|')
+            };
+            let said: Vec<&str> = message.lines().filter(is_no_quote).collect();
+            Failure::input(format!("{FILE} can't be read: {}", said.join(": ")))
+        }
+        _ => Failure::input(format!("{key} in {FILE} can't be used")),
     }
 }
 
@@ -109,13 +200,5 @@ mod tests {
         assert_eq!(path_of("sqlite:etl.db", "sqlite"), Some("etl.db".into()));
         assert_eq!(path_of("postgres://host/db", "sqlite"), None);
         assert_eq!(path_of("sqlite://", "sqlite"), None);
-    }
-
-    #[test]
-    fn a_password_is_not_repeated() {
-        assert_eq!(
-            redacted("postgres://me:secret@host/db"),
-            "postgres://…@host/db"
-        );
     }
 }

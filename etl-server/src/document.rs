@@ -1,32 +1,31 @@
 //! Pipeline files: read, checked, and their faults as people and programs see them.
 
+use std::fmt;
 use std::path::Path;
 
 use etl_core::document::{Document, LocatedFault};
-use etl_core::model::MAX_DOCUMENT_BYTES;
+use etl_core::model::{Fault, MAX_DOCUMENT_BYTES};
 use etl_core::plan;
 use etl_core::registry::Registry;
 use serde::Serialize;
 
-use crate::failure::{Exit, Failure};
-
-/// A fault as `etl validate --json` gives it.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct FileFault {
-    file: String,
-    line: usize,
-    column: usize,
+/// A fault of the input as `--json` gives it. What has no place in a file has neither file nor line nor column.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct InputFault {
+    file: Option<String>,
+    line: Option<usize>,
+    column: Option<usize>,
     pointer: String,
     message: String,
     hint: Option<String>,
 }
 
-impl FileFault {
+impl InputFault {
     fn of_file(file: &Path, message: String, hint: Option<String>) -> Self {
         Self {
-            file: file.display().to_string(),
-            line: 1,
-            column: 1,
+            file: Some(file.display().to_string()),
+            line: Some(1),
+            column: Some(1),
             pointer: String::new(),
             message,
             hint,
@@ -40,57 +39,66 @@ impl FileFault {
             fault,
         } = located;
         Self {
-            file: file.display().to_string(),
-            line,
-            column,
-            pointer: fault.pointer,
-            message: fault.message,
-            hint: fault.hint,
+            file: Some(file.display().to_string()),
+            line: Some(line),
+            column: Some(column),
+            ..Self::from(fault)
         }
     }
 
-    /// Writes the fault for a person, in the form that editors jump by.
-    pub(crate) fn print(&self) {
-        eprintln!(
-            "{}:{}:{}: {}",
-            self.file, self.line, self.column, self.message
-        );
-        if let Some(hint) = &self.hint {
-            eprintln!("  hint: {hint}");
+    /// A fault that is about nothing that can be pointed at.
+    pub(crate) fn general(message: String, hint: Option<String>) -> Self {
+        Self {
+            message,
+            hint,
+            ..Self::default()
+        }
+    }
+}
+
+/// A fault of a job's parameters.
+impl From<Fault> for InputFault {
+    fn from(fault: Fault) -> Self {
+        Self {
+            pointer: fault.pointer,
+            message: fault.message,
+            hint: fault.hint,
+            ..Self::default()
+        }
+    }
+}
+
+/// For a person, places in the form that editors jump by.
+impl fmt::Display for InputFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.file, self.line, self.column) {
+            (Some(file), Some(line), Some(column)) => write!(f, "{file}:{line}:{column}: ")?,
+            _ if self.pointer.is_empty() => write!(f, "parameters: ")?,
+            _ => write!(f, "parameter {}: ", self.pointer.trim_start_matches('/'))?,
+        }
+        f.write_str(&self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\n  hint: {hint}"),
+            None => Ok(()),
         }
     }
 }
 
 /// Reads and checks a pipeline file; all of its faults at once.
-pub(crate) fn read(file: &Path, registry: &Registry) -> Result<Document, Vec<FileFault>> {
+pub(crate) fn read(file: &Path, registry: &Registry) -> Result<Document, Vec<InputFault>> {
     let text = read_text(file).map_err(|fault| vec![fault])?;
     plan::check_text(&text, registry).map_err(|faults| {
         faults
             .into_iter()
-            .map(|fault| FileFault::located(file, fault))
+            .map(|fault| InputFault::located(file, fault))
             .collect()
     })
 }
 
-/// Says all faults and gives the failure that ends the command.
-pub(crate) fn refuse(faults: &[FileFault]) -> Failure {
-    for fault in faults {
-        fault.print();
-    }
-    let count = faults.len();
-    Failure::new(
-        Exit::BadInput,
-        format!(
-            "{count} fault{} in the pipeline",
-            if count == 1 { "" } else { "s" }
-        ),
-    )
-}
-
-fn read_text(file: &Path) -> Result<String, FileFault> {
+fn read_text(file: &Path) -> Result<String, InputFault> {
     use std::io::Read;
     let unreadable = |error: std::io::Error| {
-        FileFault::of_file(file, format!("the file can't be read: {error}"), None)
+        InputFault::of_file(file, format!("the file can't be read: {error}"), None)
     };
     let opened = std::fs::File::open(file).map_err(unreadable)?;
     let mut bytes = Vec::new();
@@ -100,7 +108,7 @@ fn read_text(file: &Path) -> Result<String, FileFault> {
         .map_err(unreadable)?;
     if bytes.len() > MAX_DOCUMENT_BYTES {
         let message = format!("the document is larger than {MAX_DOCUMENT_BYTES} bytes");
-        return Err(FileFault::of_file(
+        return Err(InputFault::of_file(
             file,
             message,
             Some("make two pipelines of it".into()),
@@ -115,10 +123,10 @@ fn read_text(file: &Path) -> Result<String, FileFault> {
             .map_or(0, |at| at + 1);
         let column = 1 + String::from_utf8_lossy(&good[start..]).chars().count();
         let hint = Some("save the file as UTF-8".into());
-        FileFault {
-            line,
-            column,
-            ..FileFault::of_file(file, "the text is not UTF-8".into(), hint)
+        InputFault {
+            line: Some(line),
+            column: Some(column),
+            ..InputFault::of_file(file, "the text is not UTF-8".into(), hint)
         }
     })
 }

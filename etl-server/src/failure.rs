@@ -4,9 +4,13 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use etl_core::contract::{StoreError, StoreErrorKind};
-use etl_core::model::JobStatus;
+use etl_core::model::{Fault, JobStatus};
 use etl_core::runtime::IntakeError;
 use etl_core::sdk::EtlError;
+use serde_json::json;
+
+use crate::document::InputFault;
+use crate::view::{count, print_json, say};
 
 /// The exit statuses of the program: a contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +51,8 @@ pub(crate) struct Failure {
     message: String,
     hint: Option<String>,
     source: Option<Box<dyn Error + Send + Sync>>,
+    faults: Vec<InputFault>,
+    is_about_file: bool,
 }
 
 impl Failure {
@@ -56,7 +62,30 @@ impl Failure {
             message: message.into(),
             hint: None,
             source: None,
+            faults: Vec::new(),
+            is_about_file: false,
         }
+    }
+
+    /// A pipeline file with these faults.
+    pub(crate) fn pipeline(faults: Vec<InputFault>) -> Self {
+        Self {
+            is_about_file: true,
+            ..Self::input(format!("{} in the pipeline", count(faults.len(), "fault")))
+                .with_faults(faults)
+        }
+    }
+
+    /// Parameters with these faults.
+    pub(crate) fn parameters(faults: Vec<Fault>) -> Self {
+        Self::input("the parameters don't fit the pipeline")
+            .hint("give them as `-p key=value`")
+            .with_faults(faults.into_iter().map(InputFault::from).collect())
+    }
+
+    fn with_faults(mut self, faults: Vec<InputFault>) -> Self {
+        self.faults = faults;
+        self
     }
 
     pub(crate) fn input(message: impl Into<String>) -> Self {
@@ -73,20 +102,49 @@ impl Failure {
         self
     }
 
-    /// Says on standard error what was wrong and what to do.
-    pub(crate) fn report(&self) {
-        if self.message.is_empty() {
-            return;
+    /// Says on standard error what was wrong and what to do; for a program also as the one document that it waits for.
+    pub(crate) fn report(self, json: bool) {
+        for fault in &self.faults {
+            say(&fault.to_string());
         }
-        eprintln!("error: {}", self.message);
-        let mut cause = self.source.as_deref().map(|source| source as &dyn Error);
-        while let Some(error) = cause {
-            eprintln!("  because: {error}");
-            cause = error.source();
+        say(&format!("error: {}", self.message));
+        for cause in self.causes() {
+            say(&format!("  because: {cause}"));
         }
         if let Some(hint) = &self.hint {
-            eprintln!("  hint: {hint}");
+            say(&format!("  hint: {hint}"));
         }
+        if json {
+            // There is nothing left to do if this is not read.
+            let _ = print_json(&self.document());
+        }
+    }
+
+    /// `{"errors": [{"file", "line", "column", "pointer", "message", "hint"}]}`; of a pipeline file, what `etl validate`
+    /// would have said.
+    fn document(self) -> serde_json::Value {
+        if self.is_about_file {
+            return json!({ "valid": false, "errors": self.faults });
+        }
+        let errors = if self.faults.is_empty() {
+            let causes = self.causes();
+            let message = std::iter::once(self.message).chain(causes);
+            let message: Vec<String> = message.collect();
+            vec![InputFault::general(message.join(": "), self.hint)]
+        } else {
+            self.faults
+        };
+        json!({ "errors": errors })
+    }
+
+    fn causes(&self) -> Vec<String> {
+        let mut causes = Vec::new();
+        let mut cause = self.source.as_deref().map(|source| source as &dyn Error);
+        while let Some(error) = cause {
+            causes.push(error.to_string());
+            cause = error.source();
+        }
+        causes
     }
 }
 
@@ -123,6 +181,7 @@ impl From<EtlError> for Failure {
     fn from(error: EtlError) -> Self {
         match error {
             EtlError::Store(error) | EtlError::Refused(IntakeError::Store(error)) => error.into(),
+            EtlError::Refused(IntakeError::Parameters(faults)) => Self::parameters(faults),
             other => Self::input(other.to_string()),
         }
     }

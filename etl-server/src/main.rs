@@ -1,4 +1,9 @@
 //! `etl`: runs pipelines, and looks at and steers their jobs.
+#![deny(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the macros panic when the reader has gone away; `view` has functions that do not"
+)]
 
 mod args;
 mod command;
@@ -18,11 +23,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let args = args::Args::parse();
+    let json = args.command.answers_in_json();
     match command::execute(args) {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            failure.report();
-            failure.exit.into()
+            let exit = failure.exit;
+            failure.report(json);
+            exit.into()
         }
     }
 }

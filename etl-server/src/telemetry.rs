@@ -15,12 +15,17 @@ pub(crate) fn start(format: Option<LogFormat>) {
     } else {
         LogFormat::Json
     });
+    // https://no-color.org: set and not empty.
+    let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        // It would tell of a closed standard error on standard error, and panic.
+        .log_internal_errors(false);
     // A second start (tests) changes nothing.
     let _ = match format {
-        LogFormat::Pretty => log.with_ansi(terminal).with_target(false).try_init(),
+        LogFormat::Pretty => log.with_target(false).try_init(),
         LogFormat::Json => log.json().flatten_event(true).try_init(),
     };
 }

@@ -30,7 +30,10 @@ fn records(name: &str) -> Vec<HashMap<String, String>> {
     let path = root().join("examples/data/nycflights13").join(name);
     let mut text = String::new();
     let mut file = std::fs::File::open(path).unwrap();
-    if Path::new(name).extension().is_some_and(|extension| extension == "gz") {
+    if Path::new(name)
+        .extension()
+        .is_some_and(|extension| extension == "gz")
+    {
         flate2::read::GzDecoder::new(file)
             .read_to_string(&mut text)
             .unwrap();

@@ -17,7 +17,7 @@ use sqlx::sqlite::SqliteRow;
 use uuid::{NoContext, Uuid};
 
 use crate::error::{Fault, Result};
-use crate::rows::{Columns, count, json, parse_json, step_id, time};
+use crate::rows::{Columns, count, json, parse_json, time};
 use crate::store::SqliteStore;
 use crate::writer::{Answers, Tx};
 
@@ -177,9 +177,9 @@ fn step_rows(pipeline: PipelineId, document: &Pipeline) -> Result<Vec<StepRow<'_
         .steps
         .iter()
         .map(|step| {
-            let needs = step.dependencies.iter().map(|name| step_id(pipeline, name));
+            let needs = step.dependencies.iter().map(|name| pipeline.step_id(name));
             Ok(StepRow {
-                id: step_id(pipeline, &step.name),
+                id: pipeline.step_id(&step.name),
                 name: &step.name,
                 connector_type: &step.connector_type,
                 config: json(&step.config)?,

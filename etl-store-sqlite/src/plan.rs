@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::error::{Fault, Result};
 use crate::letters::{LetterRow, StoredHook};
-use crate::rows::{count, execution_id, item_column, json, time};
+use crate::rows::{count, item_column, json, time};
 use crate::steps::{self, StepNow, StepWrite};
 
 /// A job row as far as commits need it.
@@ -251,7 +251,7 @@ impl Plan {
         self.push(job, key, write);
         for (item, position) in items.iter().zip(0..) {
             let key = StepKey::item(step, position);
-            let row = (execution_id(job, key), job, step, position, json(item)?);
+            let row = (key.execution_id(job), job, step, position, json(item)?);
             self.items.push(row);
             self.steps.insert(
                 (job, key),

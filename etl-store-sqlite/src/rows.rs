@@ -5,15 +5,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use etl_core::model::{
-    By, Fence, JobId, JobRecord, LogLevel, LogLine, PipelineId, StepKey, StepRecord, StepSnapshot,
-    Timestamp,
+    By, Fence, JobId, JobRecord, LogLevel, LogLine, StepKey, StepRecord, StepSnapshot, Timestamp,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
-use uuid::Uuid;
 
 use crate::error::{Fault, Result};
 
@@ -61,16 +59,6 @@ pub(crate) fn parse_json<T: DeserializeOwned>(text: &str) -> Result<T> {
             ),
         )
     })
-}
-
-/// The row id of a step execution: RFC 9562, version 5, of the job's id and the step's place.
-pub(crate) fn execution_id(job: JobId, key: StepKey) -> Uuid {
-    Uuid::new_v5(&job.0, key.to_string().as_bytes())
-}
-
-/// The row id of a step of a pipeline: the same over all versions that have a step of that name.
-pub(crate) fn step_id(pipeline: PipelineId, name: &str) -> Uuid {
-    Uuid::new_v5(&pipeline.0, name.as_bytes())
 }
 
 /// Reading columns by position.
@@ -204,7 +192,8 @@ macro_rules! step_columns {
     () => {
         "s.order_index, s.item_index, s.status, s.attempt, s.lost, s.started_at, s.completed_at, s.duration_ms, \
          s.next_run_at, s.item_count, s.output_data, s.artifacts, s.rows_processed, s.bytes_transferred, s.metrics, \
-         s.skip_reason, s.error_class, s.error_message, s.error_stack"
+         s.skip_reason, s.error_class, s.error_message, s.error_stack, s.id, s.step_id, s.progress, s.input_data, \
+         s.logs_url, s.artifacts_url, s.created_at"
     };
 }
 pub(crate) use step_columns;
@@ -223,12 +212,15 @@ pub(crate) fn step_record(
         )
     })?;
     Ok(StepRecord {
+        id: row.parsed(19)?,
         job_id: job,
+        step_id: row.parsed(20)?,
         name,
         order_index: key.step,
         item_index: key.item,
         connector_type,
         status: row.parsed(2)?,
+        progress: row.number(21)?,
         attempt: row.number(3)?,
         lost: row.number(4)?,
         started_at: row.opt_parsed(5)?,
@@ -236,7 +228,10 @@ pub(crate) fn step_record(
         duration_ms: row.opt_number(7)?,
         next_run_at: row.opt_parsed(8)?,
         items: row.opt_number(9)?,
+        input_data: row.json(22)?.unwrap_or_default(),
         output_data: row.json(10)?.unwrap_or_default(),
+        logs_url: row.owned(23)?,
+        artifacts_url: row.owned(24)?,
         artifacts: row.json(11)?.unwrap_or_default(),
         rows_processed: row.number(12)?,
         bytes_transferred: row.number(13)?,
@@ -245,6 +240,7 @@ pub(crate) fn step_record(
         error_class: row.opt_str(16)?.map(word).transpose()?,
         error_message: row.owned(17)?,
         error_stack: row.owned(18)?,
+        created_at: row.parsed(25)?,
     })
 }
 
@@ -325,19 +321,6 @@ mod tests {
         assert!(texts.is_sorted(), "{texts:?}");
         assert!(texts.iter().all(|text| text.len() == 27), "{texts:?}");
         assert_eq!(texts[4], "2013-01-01T10:00:00.000001Z");
-    }
-
-    #[test]
-    fn an_execution_has_the_same_id_whoever_computes_it() {
-        let job = JobId(Uuid::nil());
-        assert_eq!(
-            execution_id(job, StepKey::item(3, 7)),
-            Uuid::new_v5(&Uuid::nil(), b"3[7]")
-        );
-        assert_ne!(
-            execution_id(job, StepKey::step(3)),
-            execution_id(job, StepKey::item(3, 0))
-        );
     }
 
     #[test]

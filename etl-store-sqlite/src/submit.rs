@@ -11,9 +11,7 @@ use uuid::Uuid;
 
 use crate::error::{Fault, Result};
 use crate::lease::{self, CancelRequest};
-use crate::rows::{
-    Columns, count, execution_id, item_column, json, parse, parse_json, step_id, time,
-};
+use crate::rows::{Columns, count, item_column, json, parse, parse_json, time};
 use crate::writer::{Answers, Tx};
 
 /// A known job as far as a new one can be the same.
@@ -236,9 +234,9 @@ fn add(rows: &mut NewRows, job: &NewJob) -> Result<()> {
         }
         items += result.items.as_ref().map_or(0, Vec::len);
         taken_rows.push(TakenRow {
-            id: execution_id(job.id, result.key),
+            id: result.key.execution_id(job.id),
             job: job.id,
-            step_id: step_id(pipeline, &step.name),
+            step_id: pipeline.step_id(&step.name),
             step: result.key.step,
             item: item_column(result.key),
             items: result.items.as_ref().map(json).transpose()?,
@@ -276,9 +274,9 @@ fn add(rows: &mut NewRows, job: &NewJob) -> Result<()> {
             .filter(|(_, position)| !taken.contains(&StepKey::step(*position)))
             .map(|(step, position)| {
                 (
-                    execution_id(job.id, StepKey::step(position)),
+                    StepKey::step(position).execution_id(job.id),
                     job.id,
-                    step_id(pipeline, &step.name),
+                    pipeline.step_id(&step.name),
                     position,
                 )
             }),

@@ -5,8 +5,7 @@
 pub(super) fn exact_decimal(text: &[u8], precision: u8, scale: u8) -> Option<i128> {
     let (is_negative, text) = match text {
         [b'-', rest @ ..] => (true, rest),
-        [b'+', rest @ ..] => (false, rest),
-        rest => (false, rest),
+        [b'+', rest @ ..] | rest => (false, rest),
     };
     let (number, exponent): (_, i32) = match text.iter().position(|b| matches!(b, b'e' | b'E')) {
         Some(at) => (&text[..at], lexical_core::parse(&text[at + 1..]).ok()?),

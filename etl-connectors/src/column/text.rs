@@ -111,10 +111,9 @@ impl TextFormat {
     /// Days since 1970-01-01.
     pub(crate) fn date(&self, text: &str) -> Option<i32> {
         match &self.date {
-            None => match text.as_bytes() {
-                [date @ ..] if date.len() == 10 => iso_date(date),
-                _ => None,
-            },
+            None => (text.len() == 10)
+                .then(|| iso_date(text.as_bytes()))
+                .flatten(),
             Some(items) => {
                 let mut parsed = Parsed::new();
                 chrono::format::parse(&mut parsed, text, items.iter()).ok()?;

@@ -67,6 +67,9 @@ impl Source for CsvSource {
     }
 }
 
+/// A chunk, and the position of each column in its records.
+type Mapped = (Chunk, Arc<[usize]>);
+
 /// A source half-way: what is read and what is still to come.
 struct Reading {
     config: CsvSourceConfig,
@@ -78,7 +81,7 @@ struct Reading {
     names: Vec<String>,
     open: Option<Opened>,
     /// Chunks that were read to infer types.
-    sample: VecDeque<(Chunk, Arc<[usize]>)>,
+    sample: VecDeque<Mapped>,
     flow: Flow,
 }
 
@@ -177,7 +180,7 @@ impl Reading {
         Ok(())
     }
 
-    fn next_chunk(&mut self) -> Result<Option<(Chunk, Arc<[usize]>)>, StepError> {
+    fn next_chunk(&mut self) -> Result<Option<Mapped>, StepError> {
         loop {
             if let Some(open) = &mut self.open {
                 if let Some(chunk) = open.chunks.next()? {

@@ -55,6 +55,9 @@ pub(super) struct Partitioned {
     parts: HashMap<Arc<str>, usize>,
 }
 
+/// A folder and the positions of its rows in a batch.
+type Group = (Arc<str>, Vec<u32>);
+
 /// Rows of a folder that has no open file.
 #[derive(Default)]
 struct Pending {
@@ -211,7 +214,7 @@ impl Partitioned {
     }
 
     /// The folders of a batch's rows, in the order in which they come first.
-    fn groups(&self, batch: &RecordBatch) -> Result<Vec<(Arc<str>, Vec<u32>)>, StepError> {
+    fn groups(&self, batch: &RecordBatch) -> Result<Vec<Group>, StepError> {
         let failed = |error| fault::arrow("reading a partition column", error);
         let options = FormatOptions::default();
         let columns: Vec<_> = self
@@ -228,7 +231,7 @@ impl Partitioned {
             })
             .collect::<Result<_, StepError>>()?;
         let mut places: HashMap<Arc<str>, usize> = HashMap::new();
-        let mut groups: Vec<(Arc<str>, Vec<u32>)> = Vec::new();
+        let mut groups: Vec<Group> = Vec::new();
         let mut folder = String::new();
         for row in 0..batch.num_rows() {
             folder.clear();

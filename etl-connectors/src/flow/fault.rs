@@ -23,7 +23,7 @@ pub(crate) fn io(what: impl Into<String>, error: io::Error) -> StepError {
     {
         let inner = error
             .into_inner()
-            .map(|inner| inner.downcast::<StepError>());
+            .map(<dyn std::error::Error + Send + Sync>::downcast::<StepError>);
         return match inner {
             Some(Ok(step)) => *step,
             _ => StepError::permanent(what),

@@ -206,7 +206,10 @@ mod tests {
     #[test]
     fn every_spelling_of_a_file_is_understood() {
         assert_eq!(path("x.csv"), FsPath::new("/base/pipelines/x.csv"));
-        assert_eq!(path("./a b/x.csv"), FsPath::new("/base/pipelines/a b/x.csv"));
+        assert_eq!(
+            path("./a b/x.csv"),
+            FsPath::new("/base/pipelines/a b/x.csv")
+        );
         assert_eq!(path("/data/x.csv"), FsPath::new("/data/x.csv"));
         assert_eq!(path("file:///data/x%20y.csv"), FsPath::new("/data/x y.csv"));
         assert_eq!(path("file:/data/x.csv"), FsPath::new("/data/x.csv"));

@@ -4,9 +4,9 @@ mod fault;
 mod names;
 mod session;
 mod statement;
+mod stop;
 mod table;
 #[cfg(test)]
 mod tests;
-mod yielding;
 
 pub(crate) use session::{Metering, Session};

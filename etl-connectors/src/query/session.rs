@@ -21,12 +21,13 @@ use datafusion::sql::parser::Statement;
 use etl_core::model::StepError;
 use futures_util::StreamExt;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio_util::sync::DropGuard;
 
 use super::fault::{FirstFault, query_failed};
 use super::names::Columns;
 use super::statement;
+use super::stop::{StoppableJoins, YieldingJoins};
 use super::table::Scan;
-use super::yielding::YieldingJoins;
 use crate::endpoint::SourceConfig;
 use crate::flow::{Flow, Rows, Source};
 use crate::location::{Input, Location, inputs};
@@ -58,6 +59,8 @@ pub(crate) struct Session {
     first_fault: FirstFault,
     columns: Columns,
     tables: Vec<String>,
+    /// Stops what still computes once this and all rows are dropped.
+    stop: Arc<DropGuard>,
 }
 
 impl Session {
@@ -83,10 +86,12 @@ impl Session {
         // Sinks see the plain types; a view of strings would only be copied back.
         options.sql_parser.map_string_types_to_utf8view = false;
         options.execution.parquet.schema_force_view_types = false;
+        let stop = flow.ctx.cancelled().child_token();
         let state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(runtime)
             .with_default_features()
+            .with_optimizer_rule(Arc::new(StoppableJoins::new(stop.clone())))
             .with_physical_optimizer_rule(Arc::new(YieldingJoins))
             .build();
         Ok(Self {
@@ -95,6 +100,7 @@ impl Session {
             first_fault,
             columns: Columns::default(),
             tables: Vec::new(),
+            stop: Arc::new(stop.drop_guard()),
         })
     }
 
@@ -239,9 +245,12 @@ impl Session {
             Ok(())
         });
         let first_fault = self.first_fault.clone();
+        let stop = self.stop.clone();
         let batches = ahead
             .build()
             .map(move |batch| {
+                // Held for as long as the rows are.
+                let _ = &stop;
                 batch.map_err(|error| query_failed("running the query", error, &first_fault))
             })
             .boxed();

@@ -1,5 +1,6 @@
 //! From the text of a query to its statement: one, a query, and of known tables only.
 
+use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionState;
 use datafusion::sql::parser::{DFParserBuilder, Statement as Parsed};
 use datafusion::sql::resolve::resolve_table_references;
@@ -14,7 +15,11 @@ pub(super) fn parse(sql: &str, state: &SessionState) -> Result<Statement, StepEr
         .build()
         .and_then(|mut parser| parser.parse_statements())
         .map_err(|error| {
-            StepError::permanent("the query is not valid SQL").because(error.strip_backtrace())
+            let cause = match error {
+                DataFusionError::SQL(error, _) => error.to_string(),
+                other => other.strip_backtrace(),
+            };
+            StepError::permanent("the query is not valid SQL").because(cause)
         })?;
     let only = statements.pop_front();
     if !statements.is_empty() {

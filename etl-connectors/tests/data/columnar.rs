@@ -72,7 +72,10 @@ async fn row_groups_have_the_rows_that_were_asked_for() {
     let file = std::fs::File::open(bench.path("a.parquet")).unwrap();
     let reader = SerializedFileReader::new(file).unwrap();
     let groups = reader.metadata().row_groups();
-    let rows: Vec<_> = groups.iter().map(|group| group.num_rows()).collect();
+    let rows: Vec<_> = groups
+        .iter()
+        .map(::parquet::file::metadata::RowGroupMetaData::num_rows)
+        .collect();
     assert_eq!(rows, [30, 30, 30, 10]);
     let codec = groups[0].column(0).compression();
     assert!(

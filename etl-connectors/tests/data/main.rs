@@ -1,4 +1,5 @@
 //! Sources and sinks, through the steps that use them.
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
 mod columnar;
 mod csv;

@@ -4,6 +4,7 @@
     unreachable_pub,
     reason = "each test file uses its part, and is a crate of its own"
 )]
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,8 +14,8 @@ use etl_connectors::builtin;
 use etl_core::artifact::ArtifactStorage;
 use etl_core::contract::{ContextParts, StepContext};
 use etl_core::model::{
-    AttemptKey, BaseDir, ExecutorKind, Fence, JobId, Report, StepError, StepEvent, StepKey, StepTask,
-    Timestamp,
+    AttemptKey, BaseDir, ExecutorKind, Fence, JobId, Report, StepError, StepEvent, StepKey,
+    StepTask, Timestamp,
 };
 use serde_json::{Map, Value};
 use tempfile::TempDir;
@@ -202,7 +203,7 @@ fn with_details(message: String, metadata: &Map<String, Value>) -> String {
 }
 
 fn deadline() -> Timestamp {
-    Timestamp::from(chrono::Utc::now() + Duration::from_secs(3600))
+    Timestamp::from(chrono::Utc::now() + Duration::from_hours(1))
 }
 
 /// Runs a `copy`.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::effect::Effect;
@@ -12,8 +13,8 @@ use super::fanout::FanOut;
 use super::input::Input;
 use crate::graph::{Decision, Frontier, Settled};
 use crate::model::{
-    Artifact, ArtifactName, AttemptKey, Change, Commit, JobId, JobSnapshot, JobStatus, LeaseRef,
-    PipelineRef, SkipReason, StepKey, StepPatch, StepStatus, Timestamp, Verdict,
+    Artifact, ArtifactName, AttemptKey, BaseDir, Change, Commit, JobId, JobSnapshot, JobStatus,
+    LeaseRef, PipelineRef, SkipReason, StepKey, StepPatch, StepStatus, Timestamp, Verdict,
 };
 use crate::plan::Plan;
 use crate::template::{Fact, Scope};
@@ -28,7 +29,7 @@ pub struct JobMachine {
     pub(super) job: JobId,
     pub(super) pipeline: PipelineRef,
     pub(super) lease: LeaseRef,
-    pub(super) base_dir: Option<Arc<str>>,
+    pub(super) base_dir: Option<BaseDir>,
     pub(super) params: Fact,
     pub(super) job_fact: Fact,
     pub(super) phase: Phase,
@@ -135,8 +136,7 @@ impl JobMachine {
         let base_dir = job
             .context
             .get("base_dir")
-            .and_then(Value::as_str)
-            .map(Into::into);
+            .and_then(|base| BaseDir::deserialize(base).ok());
         let timeout = plan
             .pipeline
             .timeout_seconds

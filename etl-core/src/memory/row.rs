@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::line::Place;
-use super::step::{StepRow, find, pending};
+use super::step::{Origin, StepRow, find, pending};
 use crate::model::{
     By, DeadLetter, Fence, HookRow, JobId, JobRecord, JobSnapshot, JobStatus, LogLine, NewJob,
     Pipeline, PipelineRef, StepKey, StepRecord, StepStatus, Timestamp, TriggerType, WorkerId,
@@ -124,7 +124,20 @@ impl JobRow {
 
     /// One of its step executions as readers see it.
     pub(super) fn step_record(&self, key: StepKey, row: &StepRow) -> StepRecord {
-        row.record(self.id, key, &self.document.steps[key.step as usize])
+        let step = &self.steps[key.step as usize];
+        let fan = step.fan.as_ref();
+        // A step fans out in the moment in which it starts.
+        let fanned_out_at = key.item.and(step.started_at);
+        row.record(
+            key,
+            Origin {
+                job: self.id,
+                pipeline: self.pipeline.id,
+                step: &self.document.steps[key.step as usize],
+                item: key.item.and_then(|item| fan?.value(item)),
+                created_at: fanned_out_at.unwrap_or(self.created_at),
+            },
+        )
     }
 
     pub(super) fn step(&mut self, key: StepKey) -> Option<&mut StepRow> {

@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 
 use super::row::duration_ms;
 use crate::model::{
-    Artifact, ErrorClass, JobId, SkipReason, Step, StepKey, StepPatch, StepRecord, StepSnapshot,
-    StepStatus, TakenOver, Timestamp,
+    Artifact, ErrorClass, JobId, PipelineId, SkipReason, Step, StepKey, StepPatch, StepRecord,
+    StepSnapshot, StepStatus, TakenOver, Timestamp,
 };
 
 pub(super) struct StepRow {
@@ -14,7 +14,7 @@ pub(super) struct StepRow {
     skip_reason: Option<SkipReason>,
     attempt: u32,
     lost: u32,
-    started_at: Option<Timestamp>,
+    pub(super) started_at: Option<Timestamp>,
     completed_at: Option<Timestamp>,
     output: Value,
     artifacts: Vec<Artifact>,
@@ -61,7 +61,20 @@ pub(super) fn pending(count: usize) -> Vec<StepRow> {
     std::iter::repeat_with(|| PENDING).take(count).collect()
 }
 
+/// What a step row does not say of itself.
+pub(super) struct Origin<'a> {
+    pub(super) job: JobId,
+    pub(super) pipeline: PipelineId,
+    pub(super) step: &'a Step,
+    pub(super) item: Option<&'a Value>,
+    pub(super) created_at: Timestamp,
+}
+
 impl Fan {
+    pub(super) fn value(&self, item: u32) -> Option<&Value> {
+        self.values.get(item as usize)
+    }
+
     pub(super) fn new(values: Vec<Value>) -> Self {
         let rows = pending(values.len());
         Self { values, rows }
@@ -182,15 +195,30 @@ impl StepRow {
         }
     }
 
-    pub(super) fn record(&self, job_id: JobId, key: StepKey, step: &Step) -> StepRecord {
+    /// The row as readers see it, with what its job knows of it.
+    pub(super) fn record(&self, key: StepKey, of: Origin<'_>) -> StepRecord {
         let rare = self.rare.as_deref();
+        let Origin {
+            job: job_id,
+            pipeline,
+            step,
+            item,
+            created_at,
+        } = of;
         StepRecord {
+            id: key.execution_id(job_id),
             job_id,
+            step_id: pipeline.step_id(&step.name),
             name: step.name.as_str().into(),
             order_index: key.step,
             item_index: key.item,
             connector_type: step.connector_type.as_str().into(),
             status: self.status,
+            progress: if self.status == StepStatus::Success {
+                100
+            } else {
+                0
+            },
             attempt: self.attempt,
             lost: self.lost,
             started_at: self.started_at,
@@ -198,7 +226,10 @@ impl StepRow {
             duration_ms: duration_ms(self.started_at, self.completed_at),
             next_run_at: rare.and_then(|rare| rare.due_at),
             items: self.fan.as_ref().map(|fan| fan.rows.len() as u32),
+            input_data: item.cloned().unwrap_or_default(),
             output_data: self.output.clone(),
+            logs_url: None,
+            artifacts_url: None,
             artifacts: self.artifacts.clone(),
             rows_processed: self.rows_processed,
             bytes_transferred: self.bytes_transferred,
@@ -207,6 +238,7 @@ impl StepRow {
             error_class: rare.and_then(|rare| rare.error_class),
             error_message: rare.and_then(|rare| rare.error.clone()),
             error_stack: rare.and_then(|rare| rare.error_stack.clone()),
+            created_at,
         }
     }
 }

@@ -80,11 +80,44 @@ impl StepKey {
     }
 }
 
+impl StepKey {
+    /// The id of this execution in a job: RFC 9562, version 5, of the job's id and the step's place, so that whoever
+    /// computes it comes to the same.
+    pub fn execution_id(self, job: JobId) -> Uuid {
+        Uuid::new_v5(&job.0, self.to_string().as_bytes())
+    }
+}
+
+impl PipelineId {
+    /// The id of a step of this pipeline: the same over all versions that have a step of that name.
+    pub fn step_id(self, name: &str) -> Uuid {
+        Uuid::new_v5(&self.0, name.as_bytes())
+    }
+}
+
 impl fmt::Display for StepKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.item {
             None => write!(f, "{}", self.step),
             Some(item) => write!(f, "{}[{item}]", self.step),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_execution_has_the_same_id_whoever_computes_it() {
+        let job = JobId(Uuid::nil());
+        assert_eq!(
+            StepKey::item(3, 7).execution_id(job),
+            Uuid::new_v5(&Uuid::nil(), b"3[7]")
+        );
+        assert_ne!(
+            StepKey::step(3).execution_id(job),
+            StepKey::item(3, 0).execution_id(job)
+        );
     }
 }

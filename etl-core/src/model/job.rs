@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use super::ErrorClass;
 use super::ids::{Fence, JobId, PipelineId, StepKey, WorkerId};
@@ -210,8 +211,12 @@ pub struct JobRecord {
 /// A step execution as readers see it. The names are those of `step_executions`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
+    /// Which execution: [`StepKey::execution_id`].
+    pub id: Uuid,
     /// The job.
     pub job_id: JobId,
+    /// The step over all versions of its pipeline: [`PipelineId::step_id`].
+    pub step_id: Uuid,
     /// The step's name.
     pub name: Arc<str>,
     /// The step's position in the document.
@@ -222,6 +227,8 @@ pub struct StepRecord {
     pub connector_type: Arc<str>,
     /// Where it is.
     pub status: StepStatus,
+    /// Per cent.
+    pub progress: u8,
     /// Attempts so far.
     pub attempt: u32,
     /// How many of them were lost with their worker.
@@ -236,8 +243,14 @@ pub struct StepRecord {
     pub next_run_at: Option<Timestamp>,
     /// For a step that fanned out: how many items.
     pub items: Option<u32>,
+    /// The item, for an item of a fan-out.
+    pub input_data: Value,
     /// Its output.
     pub output_data: Value,
+    /// Where its log was archived.
+    pub logs_url: Option<String>,
+    /// Where its artifacts were archived.
+    pub artifacts_url: Option<String>,
     /// Its artifacts.
     pub artifacts: Vec<Artifact>,
     /// Rows that it handled.
@@ -254,6 +267,8 @@ pub struct StepRecord {
     pub error_message: Option<String>,
     /// The causes behind `error_message`.
     pub error_stack: Option<String>,
+    /// When it came to be: with its job, an item when its step fanned out.
+    pub created_at: Timestamp,
 }
 
 /// Which jobs a list is about. Empty fields don't restrict.

@@ -33,7 +33,7 @@ pub use pipeline::{
 pub use status::{JobStatus, SkipReason, StepStatus, TriggerRule, TriggerType};
 pub use step::{Artifact, ArtifactName};
 pub use step_error::{BoxError, StepError};
-pub use task::{AttemptKey, Balance, EffectClass, Place, Report, StepEvent, StepTask};
+pub use task::{AttemptKey, Balance, BaseDir, EffectClass, Place, Report, StepEvent, StepTask};
 pub use time::Timestamp;
 pub use transition::{JOB_TRANSITIONS, STEP_TRANSITIONS, Writer, job_transition, step_transition};
 

@@ -52,7 +52,27 @@ pub struct StepTask {
     /// When the attempt will be stopped.
     pub deadline: Timestamp,
     /// The folder that relative paths in `config` are read against; without it they are refused.
-    pub base_dir: Option<Arc<str>>,
+    pub base_dir: Option<BaseDir>,
+}
+
+/// The folder that a job's relative paths are read against, and the one around it that they may not leave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaseDir {
+    /// Where relative paths begin: the folder of the pipeline's file. Absolute.
+    pub folder: Arc<str>,
+    /// How far up a `..` may lead: `folder`, or a folder around it. Absolute.
+    pub root: Arc<str>,
+}
+
+impl BaseDir {
+    /// A folder that is its own root: no relative path may leave it.
+    pub fn closed(folder: impl Into<Arc<str>>) -> Self {
+        let folder = folder.into();
+        Self {
+            root: Arc::clone(&folder),
+            folder,
+        }
+    }
 }
 
 impl StepTask {

@@ -1,35 +1,34 @@
 //! `etl cancel`: asks for the end of a job, also one that another process runs.
 
-use etl_core::contract::store::{JobStore, Journal};
+use etl_core::contract::store::JobStore;
 use etl_core::model::JobStatus;
-use serde_json::json;
 
+use super::job_of;
 use crate::args::CancelArgs;
 use crate::config::Config;
 use crate::embedded;
 use crate::failure::{Exit, Failure};
-use crate::view::print_json;
+use crate::view::{print, print_json};
 
 pub(crate) async fn execute(config: &Config, args: &CancelArgs) -> Result<Exit, Failure> {
     let store = embedded::look(config).await?;
-    let Some(before) = Journal::job(&store, args.id).await? else {
-        return Err(
-            Failure::input(format!("there is no job {}", args.id)).hint("`etl jobs` lists them")
-        );
-    };
-    let status = JobStore::cancel(&store, args.id, "cancelled by `etl cancel`").await?;
+    let before = job_of(&store, args.id).await?;
+    JobStore::cancel(&store, args.id, "cancelled by `etl cancel`").await?;
+    let job = job_of(&store, args.id).await?;
     store.close().await;
     if args.json {
-        print_json(&json!({ "id": args.id, "status": status }));
-    } else if before.status.is_terminal() {
-        println!("job {} has ended already: {status}", args.id);
-    } else if status == JobStatus::Running {
-        println!(
-            "job {} is asked to end; if no process runs it, `etl retry {0}` ends it",
-            args.id
-        );
-    } else {
-        println!("job {} is {status}", args.id);
+        print_json(&job)?;
+        return Ok(Exit::Success);
     }
+    print(&if before.status.is_terminal() {
+        format!("job {} has ended already: {}\n", job.id, job.status)
+    } else if job.status == JobStatus::Running {
+        format!(
+            "job {} is asked to end; if no process runs it, `etl retry {0}` ends it\n",
+            job.id
+        )
+    } else {
+        format!("job {} is {}\n", job.id, job.status)
+    })?;
     Ok(Exit::Success)
 }

@@ -1,43 +1,56 @@
 //! Follows a job to its end: live, with a summary, and so that an interrupt ends the job and not only the program.
 
+use std::sync::Arc;
+
 use etl_core::contract::store::StoredPipeline;
 use etl_core::sdk::{Etl, JobHandle, Outcome};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use etl_store_sqlite::SqliteStore;
 
+use super::interrupts::Interrupts;
 use crate::failure::{Exit, Failure};
-use crate::view::{RunView, print_json, run_document, summary};
+use crate::view::{RunView, print, print_json, run_document, say, summary};
 
 /// Shows the job until it ends, prints what became of it, and gives the exit status that tells it.
-pub(crate) async fn to_the_end(
+pub(super) async fn to_the_end(
     etl: &Etl,
     handle: JobHandle,
     pipeline: &StoredPipeline,
+    interrupts: &mut Interrupts,
     json: bool,
 ) -> Result<Exit, Failure> {
     let job = handle.id();
-    let outcome = watched(etl, handle, pipeline, json).await?;
+    let outcome = watched(etl, handle, pipeline, interrupts, json).await?;
     if json {
-        print_json(&run_document(&outcome));
+        print_json(&run_document(&outcome))?;
     } else {
-        print!("{}", summary(&outcome));
+        print(&summary(&outcome))?;
         if !outcome.is_success() {
-            eprintln!(
+            say(&format!(
                 "hint: `etl logs {job}` shows what it said; `etl retry {job} --from-failed` goes on from there"
-            );
+            ));
         }
     }
     Ok(Exit::of_job(outcome.status()))
+}
+
+/// Ends the engine and lets go of the store. A job that was left as it is is not waited for.
+pub(super) async fn close(etl: Etl, store: Arc<SqliteStore>, outcome: &Result<Exit, Failure>) {
+    match outcome {
+        Err(failure) if failure.exit == Exit::Cancelled => drop(etl),
+        _ => etl.shutdown().await,
+    }
+    store.close().await;
 }
 
 async fn watched(
     etl: &Etl,
     mut handle: JobHandle,
     pipeline: &StoredPipeline,
+    interrupts: &mut Interrupts,
     json: bool,
 ) -> Result<Outcome, Failure> {
     let job = handle.id();
     let mut view = RunView::new(job, &pipeline.document, json);
-    let mut interrupts = Interrupts::new()?;
     let mut asked = false;
     loop {
         tokio::select! {
@@ -49,7 +62,7 @@ async fn watched(
                 if std::mem::replace(&mut asked, true) {
                     view.close();
                     return Err(Failure::new(Exit::Cancelled, "interrupted twice: the job was left as it is")
-                        .hint(format!("go on with it by `etl retry {job}`")));
+                        .hint(format!("`etl retry {job}` ends it as cancelled")));
                 }
                 view.say("interrupted: stopping the steps (once more to leave at once)");
                 etl.cancel(job, "interrupted").await?;
@@ -58,30 +71,4 @@ async fn watched(
     }
     view.close();
     Ok(handle.wait().await?)
-}
-
-struct Interrupts {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Interrupts {
-    fn new() -> Result<Self, Failure> {
-        let watch = |kind| {
-            signal(kind).map_err(|error| {
-                Failure::new(Exit::Unreachable, "signals can't be watched").because(error)
-            })
-        };
-        Ok(Self {
-            interrupt: watch(SignalKind::interrupt())?,
-            terminate: watch(SignalKind::terminate())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }

@@ -2,30 +2,28 @@
 
 use etl_core::contract::store::Journal;
 use etl_core::model::{JobId, PageRequest, StepRecord};
+use etl_core::sdk::Outcome;
 use etl_store_sqlite::SqliteStore;
 use serde_json::json;
 
+use super::job_of;
 use crate::args::JobArgs;
 use crate::config::Config;
 use crate::embedded;
 use crate::failure::{Exit, Failure};
-use crate::view::{print_json, summary};
+use crate::view::{print, print_json, summary};
 
 pub(crate) async fn execute(config: &Config, args: &JobArgs) -> Result<Exit, Failure> {
     let store = embedded::look(config).await?;
-    let Some(job) = store.job(args.id).await? else {
-        return Err(
-            Failure::input(format!("there is no job {}", args.id)).hint("`etl jobs` lists them")
-        );
-    };
+    let job = job_of(&store, args.id).await?;
     let steps = steps(&store, args.id).await?;
     store.close().await;
     if args.json {
         let mut document = json!(job);
         document["steps"] = json!(steps);
-        print_json(&document);
+        print_json(&document)?;
     } else {
-        print!("{}", summary(&etl_core::sdk::Outcome { job, steps }));
+        print(&summary(&Outcome { job, steps }))?;
     }
     Ok(Exit::Success)
 }

@@ -1,29 +1,32 @@
 //! `etl jobs`: jobs, newest first.
 
 use etl_core::contract::store::Journal;
-use etl_core::model::{Cursor, JobFilter, PageRequest};
+use etl_core::model::{Cursor, JobFilter, JobRecord, Page, PageRequest};
+use etl_store_sqlite::SqliteStore;
 
 use crate::args::JobsArgs;
 use crate::config::Config;
 use crate::embedded;
 use crate::failure::{Exit, Failure};
-use crate::view::{duration, print_json, table};
+use crate::view::{duration, print, print_json, say, table};
 
 pub(crate) async fn execute(config: &Config, args: JobsArgs) -> Result<Exit, Failure> {
-    let store = embedded::look(config).await?;
-    let filter = JobFilter {
-        status: args.status,
-        pipeline: args.pipeline,
-        ..JobFilter::default()
+    let page = match embedded::look_if_there(config).await? {
+        Some(store) => {
+            let page = page(&store, &args).await?;
+            store.close().await;
+            page
+        }
+        None => {
+            say("note: there is no database yet; `etl run` makes it");
+            Page {
+                items: Vec::new(),
+                next_cursor: None,
+            }
+        }
     };
-    let request = PageRequest {
-        limit: args.limit.into(),
-        cursor: args.cursor.map(Cursor),
-    };
-    let page = store.jobs(&filter, &request).await?;
-    store.close().await;
     if args.json {
-        print_json(&page);
+        print_json(&page)?;
         return Ok(Exit::Success);
     }
     let mut table = table([
@@ -40,9 +43,22 @@ pub(crate) async fn execute(config: &Config, args: JobsArgs) -> Result<Exit, Fai
             job.rows_processed.to_string(),
         ]);
     }
-    println!("{table}");
+    print(&format!("{table}\n"))?;
     if let Some(cursor) = page.next_cursor {
-        println!("more: --cursor {}", cursor.0);
+        print(&format!("more: --cursor {}\n", cursor.0))?;
     }
     Ok(Exit::Success)
+}
+
+async fn page(store: &SqliteStore, args: &JobsArgs) -> Result<Page<JobRecord>, Failure> {
+    let filter = JobFilter {
+        status: args.status.clone(),
+        pipeline: args.pipeline.clone(),
+        ..JobFilter::default()
+    };
+    let request = PageRequest {
+        limit: args.limit.into(),
+        cursor: args.cursor.clone().map(Cursor),
+    };
+    Ok(store.jobs(&filter, &request).await?)
 }

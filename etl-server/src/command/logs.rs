@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use etl_core::contract::store::Journal;
+use etl_store_sqlite::SqliteStore;
 
+use super::interrupts::Interrupts;
+use super::job_of;
 use crate::args::LogsArgs;
 use crate::config::Config;
 use crate::embedded;
 use crate::failure::{Exit, Failure};
-use crate::view::{log_line, print_line};
+use crate::view::{Reader, log_line, print, print_line};
 
 /// Lines read at once.
 const PAGE: usize = 1000;
@@ -16,22 +19,32 @@ const PAGE: usize = 1000;
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 
 pub(crate) async fn execute(config: &Config, args: &LogsArgs) -> Result<Exit, Failure> {
+    let mut interrupts = Interrupts::watch()?;
     let store = embedded::look(config).await?;
+    let exit = tokio::select! {
+        exit = show(&store, args) => exit,
+        () = interrupts.next() => Ok(Exit::Cancelled),
+    };
+    store.close().await;
+    exit
+}
+
+async fn show(store: &SqliteStore, args: &LogsArgs) -> Result<Exit, Failure> {
     let mut after = 0;
     loop {
         // The state first: lines that come after it are read in the next round.
-        let Some(job) = store.job(args.id).await? else {
-            return Err(Failure::input(format!("there is no job {}", args.id))
-                .hint("`etl jobs` lists them"));
-        };
+        let job = job_of(store, args.id).await?;
         loop {
             let lines = store.lines(args.id, after, PAGE).await?;
             for line in &lines {
                 after = line.seq;
-                if args.json {
-                    print_line(line);
+                let reader = if args.json {
+                    print_line(line)?
                 } else {
-                    println!("{}", log_line(line));
+                    print(&format!("{}\n", log_line(line)))?
+                };
+                if reader == Reader::Gone {
+                    return Ok(Exit::Success);
                 }
             }
             if lines.len() < PAGE {
@@ -39,12 +52,8 @@ pub(crate) async fn execute(config: &Config, args: &LogsArgs) -> Result<Exit, Fa
             }
         }
         if !args.follow || job.status.is_terminal() {
-            store.close().await;
             return Ok(Exit::Success);
         }
-        tokio::select! {
-            () = tokio::time::sleep(LOOK_EVERY) => {}
-            _ = tokio::signal::ctrl_c() => return Ok(Exit::Cancelled),
-        }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }

@@ -3,28 +3,35 @@
 mod cancel;
 mod connectors;
 mod follow;
+mod interrupts;
 mod job;
 mod jobs;
+mod leftover;
 mod logs;
 mod retry;
 mod run;
 mod validate;
 
 use clap::CommandFactory;
+use etl_core::contract::store::Journal;
+use etl_core::model::{JobId, JobRecord};
 
 use crate::args::{Args, Command};
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
 use crate::telemetry;
+use crate::view::print;
 
 /// Carries out what the command line says.
 pub(crate) fn execute(args: Args) -> Result<Exit, Failure> {
     match args.command {
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Args::command(), "etl", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "etl", &mut script);
+            print(&String::from_utf8_lossy(&script))?;
             return Ok(Exit::Success);
         }
-        Command::Validate(validate) => return Ok(validate::execute(&validate)),
+        Command::Validate(validate) => return validate::execute(&validate),
         Command::Connectors(connectors) => return connectors::execute(&connectors),
         _ => {}
     }
@@ -52,4 +59,10 @@ pub(crate) fn execute(args: Args) -> Result<Exit, Failure> {
     // A connector's blocking thread that does not heed its cancellation must not keep the program.
     runtime.shutdown_background();
     exit
+}
+
+/// The job of this id, or the failure that says that there is none.
+async fn job_of(journal: &(impl Journal + ?Sized), id: JobId) -> Result<JobRecord, Failure> {
+    let job = journal.job(id).await?;
+    job.ok_or_else(|| Failure::input(format!("there is no job {id}")).hint("`etl jobs` lists them"))
 }

@@ -1,36 +1,34 @@
 //! `etl retry`: goes on with an interrupted job under its own id, or repeats one that has ended.
 
-use etl_core::contract::store::{Catalog, Journal};
+use etl_core::contract::store::Catalog;
 use etl_core::model::By;
-use etl_core::sdk::RetryFrom;
+use etl_core::sdk::{Etl, RetryFrom};
 
-use super::follow;
+use super::interrupts::Interrupts;
+use super::{follow, job_of, leftover};
 use crate::args::RetryArgs;
 use crate::config::Config;
 use crate::embedded;
 use crate::failure::{Exit, Failure};
 
 pub(crate) async fn execute(config: &Config, args: &RetryArgs) -> Result<Exit, Failure> {
-    let store = embedded::serve(config).await?;
+    let mut interrupts = Interrupts::watch()?;
+    let store = embedded::serve_remembered(config).await?;
     let etl = embedded::engine(config, store.clone(), args.parallelism)?;
-    let exit = go_on(&etl, args).await;
-    etl.shutdown().await;
-    store.close().await;
-    exit
+    let outcome = go_on(&etl, args, &mut interrupts).await;
+    follow::close(etl, store, &outcome).await;
+    outcome
 }
 
-async fn go_on(etl: &etl_core::sdk::Etl, args: &RetryArgs) -> Result<Exit, Failure> {
+async fn go_on(etl: &Etl, args: &RetryArgs, interrupts: &mut Interrupts) -> Result<Exit, Failure> {
     let store = etl.store();
-    let Some(job) = Journal::job(&**store, args.id).await? else {
-        return Err(
-            Failure::input(format!("there is no job {}", args.id)).hint("`etl jobs` lists them")
-        );
-    };
+    let job = job_of(&**store, args.id).await?;
     let pipeline =
         Catalog::pipeline_version(&**store, job.pipeline_id, job.pipeline_version).await?;
     let pipeline = pipeline
         .ok_or_else(|| Failure::input(format!("the pipeline of job {} is gone", job.id)))?;
     let handle = if job.status.is_terminal() {
+        leftover::refuse_if_full(&**store, &pipeline).await?;
         let from = if args.from_failed {
             RetryFrom::Failed
         } else {
@@ -40,5 +38,5 @@ async fn go_on(etl: &etl_core::sdk::Etl, args: &RetryArgs) -> Result<Exit, Failu
     } else {
         etl.resume(job.id).await?
     };
-    follow::to_the_end(etl, handle, &pipeline, args.json).await
+    follow::to_the_end(etl, handle, &pipeline, interrupts, args.json).await
 }

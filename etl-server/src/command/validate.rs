@@ -3,45 +3,43 @@
 use serde_json::json;
 
 use crate::args::ValidateArgs;
-use crate::failure::Exit;
-use crate::view::print_json;
+use crate::failure::{Exit, Failure};
+use crate::view::{count, print, print_json, say};
 use crate::{document, embedded};
 
-pub(crate) fn execute(args: &ValidateArgs) -> Exit {
+pub(crate) fn execute(args: &ValidateArgs) -> Result<Exit, Failure> {
     let registry = embedded::registry();
     let mut faults = Vec::new();
     for file in &args.files {
         match document::read(file, &registry) {
             Ok(document) if !args.json => {
-                let steps = document.pipeline.steps.len();
-                println!(
-                    "{}: valid, pipeline {:?} with {steps} step{}",
+                let pipeline = document.pipeline;
+                print(&format!(
+                    "{}: valid, pipeline {:?} with {}\n",
                     file.display(),
-                    document.pipeline.name,
-                    plural(steps)
-                );
+                    pipeline.name,
+                    count(pipeline.steps.len(), "step")
+                ))?;
             }
             Ok(_) => {}
-            Err(found) => faults.extend(found),
+            Err(found) => {
+                for fault in &found {
+                    say(&fault.to_string());
+                }
+                faults.extend(found);
+            }
         }
     }
     if args.json {
-        print_json(&json!({ "valid": faults.is_empty(), "errors": faults }));
-    } else {
-        for fault in &faults {
-            fault.print();
-        }
-        if !faults.is_empty() {
-            eprintln!("{} fault{}", faults.len(), plural(faults.len()));
-        }
+        print_json(&json!({ "valid": faults.is_empty(), "errors": faults }))?;
     }
     if faults.is_empty() {
-        Exit::Success
-    } else {
-        Exit::BadInput
+        return Ok(Exit::Success);
     }
-}
-
-fn plural(count: usize) -> &'static str {
-    if count == 1 { "" } else { "s" }
+    say(&format!(
+        "{} in {}",
+        count(faults.len(), "fault"),
+        count(args.files.len(), "file")
+    ));
+    Ok(Exit::BadInput)
 }

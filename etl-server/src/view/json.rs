@@ -1,24 +1,29 @@
 //! Answers for programs: one JSON document on standard output and nothing else.
 
-use std::io::Write;
-
 use etl_core::model::StepRecord;
 use etl_core::sdk::Outcome;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-/// Prints a document. A reader that has gone away is not an error.
-pub(crate) fn print_json(document: &impl Serialize) {
-    let mut out = std::io::stdout().lock();
-    let _ = serde_json::to_writer_pretty(&mut out, document);
-    let _ = writeln!(out);
+use super::out::{Reader, write_out};
+use crate::failure::{Exit, Failure};
+
+/// Prints a document.
+pub(crate) fn print_json(document: &impl Serialize) -> Result<Reader, Failure> {
+    write(serde_json::to_vec_pretty(document))
 }
 
 /// Prints an object as one line.
-pub(crate) fn print_line(object: &impl Serialize) {
-    let mut out = std::io::stdout().lock();
-    let _ = serde_json::to_writer(&mut out, object);
-    let _ = writeln!(out);
+pub(crate) fn print_line(object: &impl Serialize) -> Result<Reader, Failure> {
+    write(serde_json::to_vec(object))
+}
+
+fn write(document: serde_json::Result<Vec<u8>>) -> Result<Reader, Failure> {
+    let mut bytes = document.map_err(|error| {
+        Failure::new(Exit::Unreachable, "the answer can't be written as JSON").because(error)
+    })?;
+    bytes.push(b'\n');
+    write_out(&bytes)
 }
 
 /// What `etl run --json` prints: a contract.

@@ -1,9 +1,11 @@
 //! What people and programs see.
 
 mod json;
+mod out;
 mod progress;
 mod text;
 
 pub(crate) use json::{print_json, print_line, run_document};
+pub(crate) use out::{Reader, print, say};
 pub(crate) use progress::RunView;
-pub(crate) use text::{duration, log_line, summary, table};
+pub(crate) use text::{count, duration, log_line, summary, table};

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use etl_core::model::{Event, EventKind, JobId, LogLevel, Pipeline, StepKey, StepStatus};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use super::out::{printable, say};
 use super::text::{duration, log_line, number};
 
 /// The most steps that the live view has lines for.
@@ -39,7 +40,7 @@ impl RunView {
         } else if std::io::stderr().is_terminal() {
             Mode::Live(Live::new(job, pipeline))
         } else {
-            eprintln!("job {job} of {}", pipeline.name);
+            say(&format!("job {job} of {}", pipeline.name));
             Mode::Plain
         };
         Self {
@@ -61,7 +62,7 @@ impl RunView {
             Mode::Silent => {}
             Mode::Plain => {
                 if let Some(line) = line(event, &self.started) {
-                    eprintln!("{} {line}", event.at);
+                    say(&format!("{} {line}", event.at));
                 }
             }
             Mode::Live(live) => live.show(event, &self.started),
@@ -70,10 +71,8 @@ impl RunView {
 
     pub(crate) fn say(&self, message: &str) {
         match &self.mode {
-            Mode::Live(live) => {
-                let _ = live.bars.println(message);
-            }
-            Mode::Plain | Mode::Silent => eprintln!("{message}"),
+            Mode::Live(live) => live.say(message),
+            Mode::Plain | Mode::Silent => say(message),
         }
     }
 
@@ -101,6 +100,11 @@ impl Live {
             total,
             steps: BTreeMap::new(),
         }
+    }
+
+    /// Says a line above the bars.
+    fn say(&self, line: &str) {
+        let _ = self.bars.println(printable(line));
     }
 
     fn show(&mut self, event: &Event, started: &BTreeMap<StepKey, Instant>) {
@@ -146,11 +150,11 @@ impl Live {
                     self.total.inc(1);
                 }
                 if let Some(line) = line(event, started) {
-                    let _ = self.bars.println(line);
+                    self.say(&line);
                 }
             }
             EventKind::Log(line) if line.level >= LogLevel::Warn => {
-                let _ = self.bars.println(log_line(line));
+                self.say(&log_line(line));
             }
             EventKind::Log(_) | EventKind::Job { .. } => {}
         }

@@ -63,6 +63,12 @@ pub(crate) fn number(value: u64) -> String {
     text
 }
 
+/// So many of something, in words.
+pub(crate) fn count(number: usize, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
+}
+
 /// What became of a job: its steps as a table, and a line for the whole.
 pub(crate) fn summary(outcome: &Outcome) -> String {
     let mut table = table([
@@ -159,14 +165,8 @@ pub(crate) fn log_line(line: &LogLine) -> String {
             write!(text, ": ")
         };
     }
-    // What a step says must not move the cursor or colour the reader's terminal.
-    text.extend(line.message.chars().map(|c| {
-        if c.is_control() && c != '\t' {
-            '\u{fffd}'
-        } else {
-            c
-        }
-    }));
+    // One line of the log is one line here, whatever a step says.
+    text.push_str(&line.message.replace(['\n', '\r'], "\u{fffd}"));
     if !line.metadata.is_empty() {
         let _ = write!(
             text,

@@ -60,6 +60,11 @@ fn without_ids(mut record: JobRecord) -> JobRecord {
     record
 }
 
+fn step_without_ids(mut step: StepRecord) -> StepRecord {
+    step.step_id = Uuid::nil();
+    step
+}
+
 fn snapshot_without_ids(mut snapshot: JobSnapshot) -> JobSnapshot {
     snapshot.pipeline.id = PipelineId(Uuid::nil());
     snapshot
@@ -537,7 +542,11 @@ async fn rows(store: &dyn Store, jobs: &[JobId]) -> Vec<String> {
     for &job in jobs {
         let record = store.job(job).await.unwrap().map(without_ids);
         rows.push(format!("{record:#?}"));
-        rows.push(format!("{:#?}", all_steps(store, job).await));
+        let steps = all_steps(store, job)
+            .await
+            .into_iter()
+            .map(step_without_ids);
+        rows.push(format!("{:#?}", steps.collect::<Vec<_>>()));
         rows.push(format!("{:#?}", store.dead_letters(job).await.unwrap()));
         rows.push(format!("{:#?}", store.hooks(job).await.unwrap()));
         rows.push(format!("{:#?}", store.lines(job, 0, 1000).await.unwrap()));

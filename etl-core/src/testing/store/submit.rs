@@ -140,7 +140,10 @@ pub(super) async fn everything_said_of_a_job_is_kept(fixture: &dyn StoreFixture)
     job.triggered_by = By("schedule:p".into());
     job.scheduled_for = Some(Timestamp::from_micros(1_704_067_200_123_456));
     job.parameters = json!({"month": "2024-01", "deep": {"list": [1, 2.5, true, null]}});
-    job.context = Map::from_iter([("base_dir".into(), json!("/data"))]);
+    job.context = Map::from_iter([(
+        "base_dir".into(),
+        json!({"folder": "/data/in", "root": "/data"}),
+    )]);
     job.priority = 7;
     job.retry_of = Some(first);
     job.retry_attempt = 2;

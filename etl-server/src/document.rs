@@ -95,6 +95,10 @@ pub(crate) fn read(file: &Path, registry: &Registry) -> Result<Document, Vec<Inp
     })
 }
 
+#[expect(
+    clippy::result_large_err,
+    reason = "told once, at the end of the program"
+)]
 fn read_text(file: &Path) -> Result<String, InputFault> {
     use std::io::Read;
     let unreadable = |error: std::io::Error| {

@@ -31,7 +31,10 @@ fn flow() -> (Flow, StepHandle<u64>) {
 }
 
 fn ten_days() -> Map<String, Value> {
-    json!({ "days": 10 }).as_object().cloned().unwrap()
+    json!({ "days": 10 })
+        .as_object()
+        .cloned()
+        .unwrap_or_default()
 }
 
 #[tokio::test]

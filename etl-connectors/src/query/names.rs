@@ -189,7 +189,9 @@ mod tests {
 
     fn spelled(columns: &[&str], sql: &str) -> String {
         let mut known = Columns::default();
-        columns.iter().for_each(|name| known.add(name));
+        for name in &columns {
+            known.add(name);
+        }
         let mut statement = Parser::parse_sql(&GenericDialect, sql).unwrap().remove(0);
         known.spell(&mut statement);
         statement.to_string()

@@ -223,6 +223,10 @@ impl Session {
         let failed = |error| self.failed("planning the query", error);
         let task = Arc::new(frame.task_ctx());
         let plan = frame.create_physical_plan().await.map_err(failed)?;
+        eprintln!(
+            "{}",
+            datafusion::physical_plan::displayable(&*plan).indent(true)
+        );
         let schema = plan.schema();
         let mut names = std::collections::BTreeSet::new();
         if let Some(twice) = schema.fields().iter().find(|f| !names.insert(f.name())) {

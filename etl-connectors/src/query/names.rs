@@ -189,7 +189,7 @@ mod tests {
 
     fn spelled(columns: &[&str], sql: &str) -> String {
         let mut known = Columns::default();
-        for name in &columns {
+        for name in columns {
             known.add(name);
         }
         let mut statement = Parser::parse_sql(&GenericDialect, sql).unwrap().remove(0);

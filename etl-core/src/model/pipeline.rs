@@ -269,16 +269,17 @@ pub struct Concurrency {
     pub on_limit: OnLimit,
 }
 
-/// What becomes of a job over its pipeline's `concurrency.limit`.
+/// What becomes of a job over its pipeline's `concurrency.limit`. Jobs that wait and jobs that run count, of all versions; one
+/// whose end is asked for does not. The jobs of a backfill always wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnLimit {
     /// It waits.
     #[default]
     Queue,
-    /// It is not made.
+    /// It is cancelled as it comes, with the limit as the reason, so that it can be seen.
     Skip,
-    /// The oldest running one is cancelled for it.
+    /// As many of the oldest as have to are cancelled for it, whether they wait or run.
     CancelOldest,
 }
 

@@ -8,5 +8,6 @@ mod stop;
 mod table;
 #[cfg(test)]
 mod tests;
+mod threads;
 
 pub(crate) use session::{Metering, Session};

@@ -21,13 +21,13 @@ use datafusion::sql::parser::Statement;
 use etl_core::model::StepError;
 use futures_util::StreamExt;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use tokio_util::sync::DropGuard;
 
 use super::fault::{FirstFault, query_failed};
 use super::names::Columns;
 use super::statement;
 use super::stop::{StoppableJoins, YieldingJoins};
 use super::table::Scan;
+use super::threads::Threads;
 use crate::endpoint::SourceConfig;
 use crate::flow::{Flow, Rows, Source};
 use crate::location::{Input, Location, inputs};
@@ -59,8 +59,7 @@ pub(crate) struct Session {
     first_fault: FirstFault,
     columns: Columns,
     tables: Vec<String>,
-    /// Stops what still computes once this and all rows are dropped.
-    stop: Arc<DropGuard>,
+    threads: Arc<Threads>,
 }
 
 impl Session {
@@ -100,7 +99,7 @@ impl Session {
             first_fault,
             columns: Columns::default(),
             tables: Vec::new(),
-            stop: Arc::new(stop.drop_guard()),
+            threads: Arc::new(Threads::new(PARTITIONS, stop)?),
         })
     }
 
@@ -223,10 +222,6 @@ impl Session {
         let failed = |error| self.failed("planning the query", error);
         let task = Arc::new(frame.task_ctx());
         let plan = frame.create_physical_plan().await.map_err(failed)?;
-        eprintln!(
-            "{}",
-            datafusion::physical_plan::displayable(&*plan).indent(true)
-        );
         let schema = plan.schema();
         let mut names = std::collections::BTreeSet::new();
         if let Some(twice) = schema.fields().iter().find(|f| !names.insert(f.name())) {
@@ -235,26 +230,25 @@ impl Session {
                 twice.name()
             )));
         }
-        // On a task of its own: whoever waits for rows can stop waiting at once, however long the engine computes without a
-        // pause. The task is aborted when the rows are dropped.
         let mut ahead = RecordBatchReceiverStreamBuilder::new(schema.clone(), BATCHES_AHEAD);
         let sender = ahead.tx();
-        let mut stream = execute_stream(plan, task).map_err(failed)?;
-        ahead.spawn(async move {
+        let computing = async move {
+            let mut stream = execute_stream(plan, task)?;
             while let Some(batch) = stream.next().await {
                 if sender.send(batch).await.is_err() {
                     break;
                 }
             }
             Ok(())
-        });
+        };
+        ahead.spawn_on(computing, self.threads.handle());
         let first_fault = self.first_fault.clone();
-        let stop = self.stop.clone();
+        let threads = self.threads.clone();
         let batches = ahead
             .build()
             .map(move |batch| {
                 // Held for as long as the rows are.
-                let _ = &stop;
+                let _ = &threads;
                 batch.map_err(|error| query_failed("running the query", error, &first_fault))
             })
             .boxed();

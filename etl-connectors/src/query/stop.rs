@@ -2,7 +2,7 @@
 //!
 //! The engine can only be stopped between two batches that an operator hands on. A join of a few thousand rows with themselves
 //! hands on millions without asking for another batch, and one whose condition nothing meets hands on none at all: all that
-//! time its task neither ends nor lets another one run, and the process can't end either.
+//! time its task does not end, and would go on long after its step.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
 use tokio_util::sync::CancellationToken;
 
-/// Makes every operator of several inputs give way to others after some batches.
+/// Makes every operator of several inputs pause after some batches, which is when its task can be ended.
 #[derive(Debug)]
 pub(super) struct YieldingJoins;
 

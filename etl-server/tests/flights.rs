@@ -56,14 +56,22 @@ async fn the_example_pipeline_gives_the_right_numbers() {
     let program = Program::new();
     let out = program.folder.path().join("out");
     std::fs::create_dir(&out).unwrap();
-    let pipeline = root().join("examples/pipelines/flights.yaml");
-    let run = program.run(&[
-        "run",
-        pipeline.to_str().unwrap(),
-        "-p",
-        &format!("out={}", out.display()),
-        "--json",
-    ]);
+    let at = |scheme: &str, name: &str| format!("{scheme}://{}", program.path(name).display());
+    // From the top of the project, as the README has it.
+    let run = program.run_in(
+        &root(),
+        &[
+            "run",
+            "examples/pipelines/flights.yaml",
+            "-p",
+            &format!("out={}", out.display()),
+            "--database-url",
+            &at("sqlite", "etl.db"),
+            "--storage-url",
+            &at("file", "data"),
+            "--json",
+        ],
+    );
     assert_eq!(run.status, 0, "{run:?}");
     assert!(
         run.json()["steps"]

@@ -75,14 +75,14 @@ steps:
         ),
         (
             19,
-            62,
+            64,
             "a template names \"env\", which does not exist",
             "params",
         ),
-        (19, 99, "broken template", ""),
+        (19, 101, "broken template", ""),
         (
             20,
-            60,
+            62,
             "reads step \"a\" but does not come after it",
             "add \"a\" to its dependencies",
         ),

@@ -77,6 +77,11 @@ impl Program {
         finished(self.command(arguments).envs(environment.iter().copied()))
     }
 
+    /// Runs it in another folder.
+    pub fn run_in(&self, folder: &Path, arguments: &[&str]) -> Finished {
+        finished(self.command(arguments).current_dir(folder))
+    }
+
     /// Runs it with its arguments as `$ETL "$@"` in a shell script, for pipes and limits.
     pub fn shell(&self, script: &str, arguments: &[&str]) -> Finished {
         let program = env!("CARGO_BIN_EXE_etl");

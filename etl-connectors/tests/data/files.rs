@@ -159,7 +159,7 @@ async fn what_a_killed_attempt_left_is_cleared_and_a_later_one_s_is_not() {
             "out.csv".into(),
         ]
     );
-    let outcome = write(&bench, "a\nx\n", "none/../folder/", "replace").await;
+    let outcome = write(&bench, "a\nx\n", "none/../../folder/", "replace").await;
     assert!(outcome.error().message.contains("`..`"));
     bench.write("in/bad.csv", "a\n1,2\n");
     let from = json!({"type": "csv", "url": "in/bad.csv"});

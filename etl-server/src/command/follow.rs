@@ -7,6 +7,7 @@ use etl_core::sdk::{Etl, JobHandle, Outcome};
 use etl_store_sqlite::SqliteStore;
 
 use super::interrupts::Interrupts;
+use super::steps_of;
 use crate::failure::{Exit, Failure};
 use crate::view::{RunView, print, print_json, run_document, say, summary};
 
@@ -51,6 +52,9 @@ async fn watched(
 ) -> Result<Outcome, Failure> {
     let job = handle.id();
     let mut view = RunView::new(job, &pipeline.document, json);
+    if view.is_live() {
+        view.resume(&steps_of(&**etl.store(), job).await?);
+    }
     let mut asked = false;
     loop {
         tokio::select! {

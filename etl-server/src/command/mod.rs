@@ -14,7 +14,7 @@ mod validate;
 
 use clap::CommandFactory;
 use etl_core::contract::store::Journal;
-use etl_core::model::{JobId, JobRecord};
+use etl_core::model::{JobId, JobRecord, PageRequest, StepRecord};
 
 use crate::args::{Args, Command};
 use crate::config::Config;
@@ -65,4 +65,21 @@ pub(crate) fn execute(args: Args) -> Result<Exit, Failure> {
 async fn job_of(journal: &(impl Journal + ?Sized), id: JobId) -> Result<JobRecord, Failure> {
     let job = journal.job(id).await?;
     job.ok_or_else(|| Failure::input(format!("there is no job {id}")).hint("`etl jobs` lists them"))
+}
+
+/// Every step execution of a job.
+async fn steps_of(
+    journal: &(impl Journal + ?Sized),
+    job: JobId,
+) -> Result<Vec<StepRecord>, Failure> {
+    let mut steps = Vec::new();
+    let mut request = PageRequest::first(500);
+    loop {
+        let page = journal.steps(job, &request).await?;
+        steps.extend(page.items);
+        match page.next_cursor {
+            Some(cursor) => request.cursor = Some(cursor),
+            None => return Ok(steps),
+        }
+    }
 }

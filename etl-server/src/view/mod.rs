@@ -1,6 +1,7 @@
 //! What people and programs see.
 
 mod json;
+mod live;
 mod out;
 mod progress;
 mod text;

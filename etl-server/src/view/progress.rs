@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use etl_core::model::{Event, EventKind, JobId, LogLevel, Pipeline, StepKey, StepStatus};
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use etl_core::model::{
+    Event, EventKind, JobId, LogLevel, Pipeline, StepKey, StepRecord, StepStatus,
+};
 
-use super::out::{printable, say};
+use super::live::Live;
+use super::out::say;
 use super::text::{duration, log_line, number};
-
-/// The most steps that the live view has lines for.
-const MOST_LINES: usize = 12;
 
 /// Shows events as they come.
 pub(crate) struct RunView {
@@ -25,12 +24,6 @@ enum Mode {
     Live(Live),
     /// The outcome is for a program: only what a person must know goes to standard error.
     Silent,
-}
-
-struct Live {
-    bars: MultiProgress,
-    total: ProgressBar,
-    steps: BTreeMap<StepKey, ProgressBar>,
 }
 
 impl RunView {
@@ -54,7 +47,8 @@ impl RunView {
             key,
             status: StepStatus::Running,
             ..
-        } = &event.kind
+        }
+        | EventKind::Expanded { key, .. } = &event.kind
         {
             self.started.entry(*key).or_insert_with(Instant::now);
         }
@@ -76,97 +70,27 @@ impl RunView {
         }
     }
 
-    pub(crate) fn close(&mut self) {
+    pub(crate) fn close(&self) {
+        if let Mode::Live(live) = &self.mode {
+            live.close();
+        }
+    }
+
+    /// Whether it shows where every step is, so that it has to know what was settled before.
+    pub(crate) fn is_live(&self) -> bool {
+        matches!(self.mode, Mode::Live(_))
+    }
+
+    /// Takes in where the steps are already.
+    pub(crate) fn resume(&mut self, steps: &[StepRecord]) {
         if let Mode::Live(live) = &mut self.mode {
-            for bar in live.steps.values() {
-                bar.finish_and_clear();
-            }
-            live.total.finish_and_clear();
+            live.resume(steps);
         }
     }
-}
-
-impl Live {
-    fn new(job: JobId, pipeline: &Pipeline) -> Self {
-        let bars = MultiProgress::new();
-        let total = bars.add(ProgressBar::new(pipeline.steps.len() as u64));
-        total.set_style(style(
-            "{spinner} {prefix} {wide_bar} {pos}/{len} steps {elapsed}",
-        ));
-        total.set_prefix(format!("{} {job}", pipeline.name));
-        total.enable_steady_tick(Duration::from_millis(120));
-        Self {
-            bars,
-            total,
-            steps: BTreeMap::new(),
-        }
-    }
-
-    /// Says a line above the bars.
-    fn say(&self, line: &str) {
-        let _ = self.bars.println(printable(line));
-    }
-
-    fn show(&mut self, event: &Event, started: &BTreeMap<StepKey, Instant>) {
-        match &event.kind {
-            EventKind::Step {
-                step,
-                key,
-                status: StepStatus::Running,
-                ..
-            } if self.steps.len() < MOST_LINES => {
-                let bar = self.bars.add(ProgressBar::new_spinner());
-                bar.set_style(style("  {spinner} {prefix:24} {msg}"));
-                bar.set_prefix(name(step, *key));
-                bar.enable_steady_tick(Duration::from_millis(120));
-                if let Some(old) = self.steps.insert(*key, bar) {
-                    old.finish_and_clear();
-                }
-            }
-            EventKind::Progress {
-                key,
-                progress,
-                rows_processed,
-                ..
-            } => {
-                if let (Some(bar), Some(since)) = (self.steps.get(key), started.get(key)) {
-                    let rate = *rows_processed as f64 / since.elapsed().as_secs_f64().max(0.001);
-                    let percent = progress
-                        .map(|percent| format!("{percent} %, "))
-                        .unwrap_or_default();
-                    bar.set_message(format!(
-                        "{percent}{} rows, {} rows/s",
-                        number(*rows_processed),
-                        number(rate as u64)
-                    ));
-                }
-            }
-            EventKind::Expanded { items, .. } => self.total.inc_length(u64::from(*items)),
-            EventKind::Step { key, status, .. } => {
-                if let Some(bar) = self.steps.remove(key) {
-                    bar.finish_and_clear();
-                }
-                if status.is_terminal() {
-                    self.total.inc(1);
-                }
-                if let Some(line) = line(event, started) {
-                    self.say(&line);
-                }
-            }
-            EventKind::Log(line) if line.level >= LogLevel::Warn => {
-                self.say(&log_line(line));
-            }
-            EventKind::Log(_) | EventKind::Job { .. } => {}
-        }
-    }
-}
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 /// An event as one line; `None` for what only a live view shows.
-fn line(event: &Event, started: &BTreeMap<StepKey, Instant>) -> Option<String> {
+pub(super) fn line(event: &Event, started: &BTreeMap<StepKey, Instant>) -> Option<String> {
     match &event.kind {
         EventKind::Job { status, .. } => Some(format!("job {status}")),
         EventKind::Expanded { step, items, .. } => {
@@ -213,7 +137,7 @@ fn line(event: &Event, started: &BTreeMap<StepKey, Instant>) -> Option<String> {
     }
 }
 
-fn name(step: &str, key: StepKey) -> String {
+pub(super) fn name(step: &str, key: StepKey) -> String {
     key.item
         .map_or_else(|| step.to_owned(), |item| format!("{step}[{item}]"))
 }

@@ -11,6 +11,9 @@ use super::json::is_replaced;
 /// The most rows of the summary; a fan-out of thousands is summed up instead.
 const MOST_ROWS: usize = 60;
 
+/// The narrowest terminal that a table is fitted into, in columns.
+const LEAST_COLUMNS: u16 = 40;
+
 /// A table with this head.
 pub(crate) fn table<const N: usize>(head: [&str; N]) -> Table {
     let mut table = Table::new();
@@ -18,6 +21,10 @@ pub(crate) fn table<const N: usize>(head: [&str; N]) -> Table {
         .load_style(NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(head);
+    // A terminal that does not know its size says 0: a table of one letter a line helps nobody.
+    if table.width().is_some_and(|columns| columns < LEAST_COLUMNS) {
+        table.set_content_arrangement(ContentArrangement::Disabled);
+    }
     table
 }
 

@@ -16,6 +16,11 @@ impl Meter {
         self.bytes_total.fetch_add(bytes, Relaxed);
     }
 
+    /// Bytes that are to be read, as far as they are known.
+    pub fn bytes_expected(&self) -> u64 {
+        self.bytes_total.load(Relaxed)
+    }
+
     /// Counts bytes read, as they lie in the source (compressed, if they are).
     pub fn add_bytes(&self, bytes: u64) {
         self.bytes_read.fetch_add(bytes, Relaxed);

@@ -1,5 +1,6 @@
 //! SQL over sources, by DataFusion, with bounded memory.
 
+mod build_side;
 mod fault;
 mod names;
 mod session;

@@ -14,6 +14,7 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -22,6 +23,7 @@ use etl_core::model::StepError;
 use futures_util::StreamExt;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::build_side::{Sizes, SmallerBuildSide};
 use super::fault::{FirstFault, query_failed};
 use super::names::Columns;
 use super::statement;
@@ -59,6 +61,7 @@ pub(crate) struct Session {
     first_fault: FirstFault,
     columns: Columns,
     tables: Vec<String>,
+    sizes: Arc<Sizes>,
     threads: Arc<Threads>,
 }
 
@@ -86,12 +89,16 @@ impl Session {
         options.sql_parser.map_string_types_to_utf8view = false;
         options.execution.parquet.schema_force_view_types = false;
         let stop = flow.ctx.cancelled().child_token();
+        let sizes = Arc::<Sizes>::default();
+        let mut rules = PhysicalOptimizer::new().rules;
+        rules.insert(0, Arc::new(SmallerBuildSide(sizes.clone())));
+        rules.push(Arc::new(YieldingJoins));
         let state = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(runtime)
             .with_default_features()
+            .with_physical_optimizer_rules(rules)
             .with_optimizer_rule(Arc::new(StoppableJoins::new(stop.clone())))
-            .with_physical_optimizer_rule(Arc::new(YieldingJoins))
             .build();
         Ok(Self {
             context: SessionContext::new_with_state(state),
@@ -99,6 +106,7 @@ impl Session {
             first_fault,
             columns: Columns::default(),
             tables: Vec::new(),
+            sizes,
             threads: Arc::new(Threads::new(PARTITIONS, stop)?),
         })
     }
@@ -125,10 +133,20 @@ impl Session {
         name: &str,
         source: Arc<dyn Source>,
     ) -> Result<(), StepError> {
+        let before = self.flow.meter.bytes_expected();
         let rows = source.open(&self.flow).await?;
+        let bytes = self.flow.meter.bytes_expected() - before;
         let schema = rows.schema.clone();
-        let scan = Scan::new(source, rows, self.flow.clone(), self.first_fault.clone());
-        let table = StreamingTable::try_new(schema, vec![Arc::new(scan)])
+        let scan = Arc::new(Scan::new(
+            source,
+            rows,
+            self.flow.clone(),
+            self.first_fault.clone(),
+        ));
+        if bytes > 0 {
+            self.sizes.insert(scan.clone(), bytes);
+        }
+        let table = StreamingTable::try_new(schema, vec![scan])
             .map_err(|error| self.failed("registering an input", error))?;
         self.register(name, Arc::new(table))
     }

@@ -75,3 +75,41 @@ async fn what_can_not_go_on_on_disk_fails_and_says_why() {
         "{error}"
     );
 }
+
+#[cfg(feature = "csv")]
+#[tokio::test]
+async fn the_smaller_input_of_a_join_is_the_one_that_is_kept() {
+    use crate::endpoint::SourceConfig;
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let rows: String = (0..200_000)
+        .map(|row| format!("{row},{},{row:x>80}\n", row % 3))
+        .collect();
+    let large = file("large.csv", format!("id,kind,filler\n{rows}"));
+    let small = file("small.csv", "kind,name\n0,none\n1,one\n".into());
+    for (join, expected) in [("JOIN", 133_334), ("LEFT JOIN", 200_000)] {
+        // Too little to keep the larger input, which comes first in the query.
+        let mut session = Session::with_memory(&flow(), 12 * MIB).unwrap();
+        for (name, url) in [("large", &large), ("small", &small)] {
+            let config = SourceConfig::from_url(url).unwrap();
+            session.add_input(name, &config).await.unwrap();
+        }
+        let sql = format!(
+            "SELECT l.id, l.filler, s.name, t.name AS again FROM large l {join} small s ON s.kind = l.kind \
+             LEFT JOIN small t ON t.name = s.name"
+        );
+        let rows = session.query(&sql).await.unwrap();
+        let rows: usize = rows
+            .batches
+            .map(|batch| batch.map(|batch| batch.num_rows()))
+            .try_fold(0, |sum, rows| async move { Ok(sum + rows) })
+            .await
+            .unwrap();
+        assert_eq!(rows, expected, "{join}");
+    }
+}

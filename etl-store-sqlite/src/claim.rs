@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use etl_core::contract::StoreErrorKind;
 use etl_core::contract::store::{ClaimRequest, Claimed};
 use etl_core::model::{
     Fence, JobId, JobSnapshot, LeaseRef, PipelineId, PipelineRef, StepSnapshot, Timestamp, WorkerId,
@@ -209,32 +210,45 @@ async fn write(
         for write in &writes {
             let row = by_job.get(&write.job).ok_or_else(|| {
                 Fault::said(
-                    etl_core::contract::StoreErrorKind::Corrupt,
+                    StoreErrorKind::Corrupt,
                     "a waiting job could not be claimed",
                 )
             })?;
-            let steps = steps.remove(&write.job).unwrap_or_default();
-            let claimed = claimed(tx, row, write, steps).await?;
-            answers[write.request].push(claimed);
+            let claimed = match steps.remove(&write.job).unwrap_or(Ok(Vec::new())) {
+                Ok(steps) => claimed(tx, row, write, steps).await,
+                Err(fault) => Err(fault),
+            };
+            match claimed {
+                Ok(claimed) => answers[write.request].push(claimed),
+                // Others must not wait behind it. Its lease runs out, and then it is tried again.
+                Err(fault) if fault.kind == StoreErrorKind::Corrupt => {
+                    tracing::error!(job_id = %write.job, error = ?fault, "a waiting job can't be read and was passed over");
+                }
+                Err(fault) => return Err(fault),
+            }
         }
     }
     Ok(answers.into_iter().map(Ok).collect())
 }
 
-/// The step rows past `pending` of the claimed jobs.
+/// The step rows past `pending` of the claimed jobs, or why those of a job can't be read.
 async fn begun(
     tx: &mut Tx<'_>,
     writes: &[ClaimWrite],
-) -> Result<HashMap<JobId, Vec<StepSnapshot>>> {
+) -> Result<HashMap<JobId, Result<Vec<StepSnapshot>>>> {
     let jobs: Vec<_> = writes.iter().map(|write| write.job).collect();
     let rows = sqlx::query(BEGUN)
         .bind(json(&jobs)?)
         .fetch_all(&mut *tx.conn)
         .await?;
-    let mut steps: HashMap<JobId, Vec<StepSnapshot>> = HashMap::new();
+    let mut steps: HashMap<JobId, Result<Vec<StepSnapshot>>> = HashMap::new();
     for row in &rows {
-        let (job, snapshot) = step_snapshot(row)?;
-        steps.entry(job).or_default().push(snapshot);
+        let of_job = steps.entry(row.parsed(0)?).or_insert(Ok(Vec::new()));
+        match (&mut *of_job, step_snapshot(row)) {
+            (Ok(of_job), Ok((_, snapshot))) => of_job.push(snapshot),
+            (Ok(_), Err(fault)) => *of_job = Err(fault),
+            (Err(_), _) => {}
+        }
     }
     Ok(steps)
 }

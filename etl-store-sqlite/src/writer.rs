@@ -199,7 +199,8 @@ pub(crate) struct Writer {
     clock: Arc<dyn Clock>,
     documents: Arc<Documents>,
     /// Held as long as somebody could write.
-    _lock: Option<ServerLock>,
+    /// Held as long as the writer is. Without it another process is the database's server.
+    lock: Option<ServerLock>,
 }
 
 impl Writer {
@@ -215,7 +216,7 @@ impl Writer {
             conn: Some(conn),
             clock,
             documents,
-            _lock: lock,
+            lock,
         }
     }
 
@@ -315,9 +316,11 @@ impl Writer {
         let Some(mut conn) = self.conn.take() else {
             return;
         };
-        let checkpoint = sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut conn);
-        if let Err(error) = checkpoint.await {
-            tracing::warn!(%error, "the log of the database was not folded in at the end");
+        if self.lock.is_some() {
+            let checkpoint = sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut conn);
+            if let Err(error) = checkpoint.await {
+                tracing::warn!(%error, "the log of the database was not folded in at the end");
+            }
         }
         if let Err(error) = conn.close().await {
             tracing::warn!(%error, "the database did not close");

@@ -8,8 +8,8 @@ use super::backoff;
 use super::effect::Effect;
 use super::machine::{JobMachine, Phase, Running, StopCause};
 use crate::model::{
-    Artifact, AttemptKey, Change, DeadLetter, ErrorClass, MAX_JSON_BYTES, Report, SkipReason,
-    StepError, StepEvent, StepKey, StepPatch, StepStatus, StepTask, Timestamp,
+    Artifact, AttemptKey, Change, DeadLetter, EffectClass, ErrorClass, MAX_JSON_BYTES, Report,
+    SkipReason, StepError, StepEvent, StepKey, StepPatch, StepStatus, StepTask, Timestamp,
 };
 use crate::template::Template;
 
@@ -118,6 +118,7 @@ impl JobMachine {
             stopped: None,
             artifacts: IndexMap::new(),
             metrics: serde_json::Map::new(),
+            remembered: 0,
         };
         self.running.insert(key, running);
     }
@@ -139,13 +140,30 @@ impl JobMachine {
         match event {
             StepEvent::Log { .. } | StepEvent::Progress { .. } => {}
             StepEvent::Metric { name, value } => {
-                running.metrics.insert(name, value.into());
+                let size = name.len();
+                if running.metrics.insert(name, value.into()).is_none() {
+                    self.remembers(key.step, size, effects);
+                }
             }
             StepEvent::Artifact { name, uri } => {
+                let size = name.as_str().len() + uri.len();
                 running.artifacts.insert(name, uri);
+                self.remembers(key.step, size, effects);
             }
             StepEvent::Checkpoint(state) => self.checkpoint(key.step, state, effects),
             StepEvent::Result(result) => self.attempt_ended(key.step, result, now),
+        }
+    }
+
+    /// Counts what an attempt says about itself, up to the limit of what a row holds.
+    fn remembers(&mut self, key: StepKey, bytes: usize, effects: &mut Vec<Effect>) {
+        let Some(running) = self.running.get_mut(&key) else {
+            return;
+        };
+        running.remembered += bytes;
+        if running.remembered > MAX_JSON_BYTES {
+            let fault = format!("its artifacts and metrics take more than {MAX_JSON_BYTES} bytes");
+            self.stop_attempt(key, StopCause::Broken(fault), effects);
         }
     }
 
@@ -161,7 +179,8 @@ impl JobMachine {
         step.checkpoint += 1;
         let seq = step.checkpoint;
         self.checkpoints.insert(key, state.clone());
-        self.change(Change::Checkpoint { key, seq, state });
+        // One that still waits for its commit is out of date.
+        self.unsaved.insert(key, (seq, state));
     }
 
     pub(super) fn stop_attempt(
@@ -214,6 +233,7 @@ impl JobMachine {
         self.totals.rows = self.totals.rows.saturating_add(report.rows_processed);
         self.totals.bytes = self.totals.bytes.saturating_add(report.bytes_transferred);
         self.checkpoints.remove(&key);
+        self.unsaved.remove(&key);
         let artifacts: Vec<Artifact> = running
             .artifacts
             .into_iter()
@@ -263,7 +283,11 @@ impl JobMachine {
         };
         let Some(state) = self.state(key) else { return };
         let failures = state.attempt - state.lost.min(state.attempt);
+        // What was stopped may have had its effect.
+        let may_repeat =
+            running.stopped.is_none() || planned.effects != Some(EffectClass::AtMostOnce);
         let again = error.class.is_retryable()
+            && may_repeat
             && failures <= planned.retry_count
             && self.phase == Phase::Running;
         if ends_as == StepStatus::Cancelled {

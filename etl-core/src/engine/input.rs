@@ -9,6 +9,8 @@ pub enum Input {
     Opened,
     /// So many more steps may run at once.
     Slots(usize),
+    /// Other jobs wait for slots: the next one that is free goes back to them.
+    Yield,
     /// The store has answered a commit.
     Committed {
         /// Which.

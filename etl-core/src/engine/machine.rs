@@ -50,9 +50,13 @@ pub struct JobMachine {
     pub(super) retries: BTreeSet<(Timestamp, StepKey)>,
     pub(super) deadlines: BTreeSet<(Timestamp, StepKey)>,
     pub(super) slots: usize,
+    /// The next free slot is for other jobs.
+    pub(super) yields: bool,
     /// Attempts of the last owner that are being looked for.
     pub(super) adopting: BTreeMap<StepKey, u32>,
     pub(super) checkpoints: BTreeMap<StepKey, Value>,
+    /// The newest checkpoint of each execution since the last commit, with its number.
+    pub(super) unsaved: BTreeMap<StepKey, (u64, Value)>,
 
     pub(super) totals: Totals,
     pub(super) failures: Failures,
@@ -104,6 +108,8 @@ pub(super) struct Running {
     /// URIs by name, in the order in which they were told.
     pub(super) artifacts: IndexMap<ArtifactName, String>,
     pub(super) metrics: Map<String, Value>,
+    /// How many bytes the names and URIs of these take.
+    pub(super) remembered: usize,
 }
 
 /// Why an attempt was told to stop.
@@ -167,8 +173,10 @@ impl JobMachine {
             retries: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             slots: 0,
+            yields: false,
             adopting: BTreeMap::new(),
             checkpoints: BTreeMap::new(),
+            unsaved: BTreeMap::new(),
             totals: Totals::default(),
             failures: Failures::default(),
             next_seq: 1,
@@ -201,6 +209,7 @@ impl JobMachine {
         match input {
             Input::Opened => self.begin(now, &mut effects),
             Input::Slots(more) => self.slots += more,
+            Input::Yield => self.yields = true,
             Input::Committed { seq, verdict } => self.committed(seq, verdict, now, &mut effects),
             Input::Step { key, event } => self.step_event(key, event, now, &mut effects),
             Input::Adopted { key, found } => self.adopted(key, found, now, &mut effects),
@@ -222,6 +231,7 @@ impl JobMachine {
             return;
         }
         self.settle_all(now);
+        self.give_way(&mut *effects);
         while self.phase == Phase::Running
             && self.running.len() < self.slots.min(self.max_parallel())
         {
@@ -425,12 +435,17 @@ impl JobMachine {
     }
 
     fn flush(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        if self.in_flight.is_some() || self.changes.is_empty() {
+        if self.in_flight.is_some() || (self.changes.is_empty() && self.unsaved.is_empty()) {
             return;
         }
         let seq = self.next_seq;
         self.next_seq += 1;
-        let changes = std::mem::take(&mut self.changes);
+        let checkpoints = std::mem::take(&mut self.unsaved).into_iter();
+        // Before what may end their attempts.
+        let mut changes: Vec<Change> = checkpoints
+            .map(|(key, (seq, state))| Change::Checkpoint { key, seq, state })
+            .collect();
+        changes.append(&mut self.changes);
         self.in_flight = Some((seq, std::mem::take(&mut self.after)));
         effects.push(Effect::Commit(Commit {
             lease: self.lease,
@@ -485,6 +500,15 @@ impl JobMachine {
         self.ready
             .len()
             .min(self.max_parallel().saturating_sub(self.running.len()))
+    }
+
+    /// One free slot goes to others before it is used again, so that a wide job doesn't hold all of them to its end.
+    fn give_way(&mut self, effects: &mut Vec<Effect>) {
+        if self.yields && self.slots > self.running.len() {
+            self.yields = false;
+            self.slots -= 1;
+            effects.push(Effect::Release(1));
+        }
     }
 
     fn release(&mut self, effects: &mut Vec<Effect>) {

@@ -128,14 +128,15 @@ impl Run for Attempt {
             };
             tokio::select! {
                 biased;
-                Some(event) = self.heard.recv() => return Some(event),
-                ended = &mut *work => self.end(ended.unwrap_or_else(|failure| Err(ended_abnormally(failure)))),
+                // First, so that an attempt that never stops talking is stopped all the same.
                 () = gives_up => {
                     work.abort();
                     // It is gone at its next await; one that blocks its thread is not waited for.
                     let _ = tokio::time::timeout(DROPPED_WITHIN, work).await;
                     self.end(Err(StepError::transient("it did not stop in time and was abandoned")));
                 }
+                Some(event) = self.heard.recv() => return Some(event),
+                ended = &mut *work => self.end(ended.unwrap_or_else(|failure| Err(ended_abnormally(failure)))),
             }
         }
     }

@@ -1,25 +1,28 @@
 //! The event bus of one process.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::contract::{EventBus, EventError, Received, Subscription};
 use crate::model::{Event, JobId};
 
-/// An event bus in memory. Every watcher has its own place in one ring; who falls behind by more than the ring misses the
-/// oldest. `Missed` counts notices of all jobs, also for a watcher of one.
+/// An event bus in memory. Every watcher has a line of its own. Once it is full, notices are missed until the watcher has read
+/// it to its end and was told how many. A watcher of one job costs the notices of other jobs nothing.
 #[derive(Debug)]
 pub struct MemoryEvents {
-    sender: broadcast::Sender<Arc<Event>>,
+    capacity: usize,
+    watchers: Arc<Mutex<Watchers>>,
 }
 
 impl MemoryEvents {
-    /// A bus on which a watcher may fall behind by `capacity` notices (at least 1; rounded up to a power of two).
+    /// A bus on which a watcher may fall behind by `capacity` notices (at least 1).
     pub fn new(capacity: usize) -> Self {
         Self {
-            sender: broadcast::Sender::new(capacity.clamp(1, 1 << 24)),
+            capacity: capacity.clamp(1, 1 << 24),
+            watchers: Arc::default(),
         }
     }
 }
@@ -30,44 +33,122 @@ impl Default for MemoryEvents {
     }
 }
 
+/// Who watches: all jobs, or one.
+#[derive(Debug, Default)]
+struct Watchers {
+    next_id: u64,
+    of_all: HashMap<u64, Watcher>,
+    of_job: HashMap<JobId, HashMap<u64, Watcher>>,
+}
+
+#[derive(Debug)]
+struct Watcher {
+    line: mpsc::Sender<Arc<Event>>,
+    missed: Arc<Mutex<u64>>,
+}
+
+impl Watcher {
+    fn tell(&self, event: &Arc<Event>) {
+        let mut missed = lock(&self.missed);
+        // After a gap nothing is sent before the watcher knows of it, so that it hears of it in its place.
+        let is_full = *missed > 0
+            || matches!(
+                self.line.try_send(Arc::clone(event)),
+                Err(TrySendError::Full(_))
+            );
+        *missed += u64::from(is_full);
+    }
+}
+
 #[async_trait]
 impl EventBus for MemoryEvents {
     async fn publish(&self, events: Vec<Event>) -> Result<(), EventError> {
-        if self.sender.receiver_count() > 0 {
-            for event in events {
-                // Without a watcher there is nobody to tell.
-                let _ = self.sender.send(Arc::new(event));
+        let watchers = lock(&self.watchers);
+        if watchers.of_all.is_empty() && watchers.of_job.is_empty() {
+            return Ok(());
+        }
+        for event in events.into_iter().map(Arc::new) {
+            let of_job = watchers.of_job.get(&event.job_id).into_iter().flatten();
+            for (_, watcher) in watchers.of_all.iter().chain(of_job) {
+                watcher.tell(&event);
             }
         }
         Ok(())
     }
 
     async fn subscribe(&self, job: Option<JobId>) -> Result<Box<dyn Subscription>, EventError> {
+        let (line, events) = mpsc::channel(self.capacity);
+        let missed = Arc::new(Mutex::new(0));
+        let watcher = Watcher {
+            line,
+            missed: Arc::clone(&missed),
+        };
+        let mut watchers = lock(&self.watchers);
+        let id = watchers.next_id;
+        watchers.next_id += 1;
+        match job {
+            Some(job) => watchers.of_job.entry(job).or_default(),
+            None => &mut watchers.of_all,
+        }
+        .insert(id, watcher);
         Ok(Box::new(MemorySubscription {
-            receiver: self.sender.subscribe(),
+            id,
             job,
+            events,
+            missed,
+            watchers: Arc::clone(&self.watchers),
         }))
     }
 }
 
 #[derive(Debug)]
 struct MemorySubscription {
-    receiver: broadcast::Receiver<Arc<Event>>,
+    id: u64,
     job: Option<JobId>,
+    events: mpsc::Receiver<Arc<Event>>,
+    missed: Arc<Mutex<u64>>,
+    watchers: Arc<Mutex<Watchers>>,
 }
 
 #[async_trait]
 impl Subscription for MemorySubscription {
     async fn next(&mut self) -> Option<Received> {
-        loop {
-            match self.receiver.recv().await {
-                Ok(event) if self.job.is_none_or(|job| job == event.job_id) => {
-                    return Some(Received::Event(Arc::unwrap_or_clone(event)));
-                }
-                Ok(_) => {}
-                Err(RecvError::Lagged(count)) => return Some(Received::Missed(count)),
-                Err(RecvError::Closed) => return None,
+        let event = match self.at_once() {
+            Some(received) => return Some(received),
+            None => self.events.recv().await?,
+        };
+        Some(Received::Event(Arc::unwrap_or_clone(event)))
+    }
+}
+
+impl MemorySubscription {
+    /// What is there without waiting: what stands in line, or else what was missed behind it.
+    fn at_once(&mut self) -> Option<Received> {
+        let mut missed = lock(&self.missed);
+        match self.events.try_recv() {
+            Ok(event) => Some(Received::Event(Arc::unwrap_or_clone(event))),
+            Err(_) if *missed > 0 => Some(Received::Missed(std::mem::take(&mut missed))),
+            Err(_) => None,
+        }
+    }
+}
+
+impl Drop for MemorySubscription {
+    fn drop(&mut self) {
+        let mut watchers = lock(&self.watchers);
+        let Some(job) = self.job else {
+            watchers.of_all.remove(&self.id);
+            return;
+        };
+        if let Some(of_job) = watchers.of_job.get_mut(&job) {
+            of_job.remove(&self.id);
+            if of_job.is_empty() {
+                watchers.of_job.remove(&job);
             }
         }
     }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +14,7 @@ use super::committer::CommitSender;
 use super::keeper::Hold;
 use super::launcher::Launcher;
 use super::settings::Backends;
+use super::slots::{Slot, Slots};
 use crate::engine::{Effect, Input, JobMachine};
 use crate::model::{AttemptKey, Change, Commit, Event, JobStatus, StepEvent, Timestamp, Verdict};
 
@@ -25,7 +26,7 @@ pub(crate) struct Shared {
     pub(crate) launcher: Arc<Launcher>,
     pub(crate) notices: NoticeSender,
     /// Steps that may run at once, over all jobs of the worker.
-    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) slots: Slots,
     /// How long attempts may go on when the lease that they run under is lost: until it may be somebody else's.
     pub(crate) margin: Duration,
     /// Cancelled when jobs are to be given back as they are.
@@ -42,7 +43,7 @@ pub(crate) struct Driver {
     inputs: mpsc::UnboundedReceiver<Input>,
     /// For those who answer.
     answers: mpsc::UnboundedSender<Input>,
-    permits: Vec<OwnedSemaphorePermit>,
+    slots: Vec<Slot>,
     /// The tasks of the attempts under way. They end with the driver, however it ends.
     attempts: JoinSet<()>,
     /// What tells an attempt to stop.
@@ -70,7 +71,7 @@ impl Driver {
             namespace,
             inputs,
             answers,
-            permits: Vec::new(),
+            slots: Vec::new(),
             attempts: JoinSet::new(),
             stops: HashMap::new(),
             wake_at: None,
@@ -85,7 +86,13 @@ impl Driver {
         loop {
             self.before(&input);
             let now = self.shared.backends.clock.now();
-            for effect in self.machine.handle(input, now) {
+            let frees = matches!(&input, Input::Step { event, .. } if matches!(event, StepEvent::Result(_)));
+            let mut effects = Vec::new();
+            if frees && self.shared.slots.are_awaited() {
+                effects = self.machine.handle(Input::Yield, now);
+            }
+            effects.append(&mut self.machine.handle(input, now));
+            for effect in effects {
                 if let Effect::Close(status) = effect {
                     return self.close(status).await;
                 }
@@ -133,6 +140,7 @@ impl Driver {
         // Behind a commit that may still be under way: if that is lost, so is this.
         self.shared.commits.send(commit, self.answers.clone());
         while let Some(input) = self.inputs.recv().await {
+            self.before(&input);
             match input {
                 Input::Committed { seq: of, verdict } if of == seq => {
                     return match verdict {
@@ -149,15 +157,11 @@ impl Driver {
 
     async fn next_input(&mut self) -> Input {
         let wanted = self.machine.wanted();
-        let slots = Arc::clone(&self.shared.slots);
-        if wanted > 0
-            && let Ok(permit) = Arc::clone(&slots).try_acquire_owned()
-        {
-            self.permits.push(permit);
-            let more = (1..wanted).map_while(|_| Arc::clone(&slots).try_acquire_owned().ok());
-            let before = self.permits.len() - 1;
-            self.permits.extend(more);
-            return Input::Slots(self.permits.len() - before);
+        let before = self.slots.len();
+        let free = (0..wanted).map_while(|_| self.shared.slots.try_take());
+        self.slots.extend(free);
+        if self.slots.len() > before {
+            return Input::Slots(self.slots.len() - before);
         }
         let clock = Arc::clone(&self.shared.backends.clock);
         let wake_at = self.wake_at;
@@ -171,12 +175,12 @@ impl Driver {
             biased;
             () = self.shared.hand_back.cancelled() => Input::LeaseLost,
             input = self.inputs.recv() => input.unwrap_or(Input::LeaseLost),
-            permit = slots.acquire_owned(), if wanted > 0 => match permit {
-                Ok(permit) => {
-                    self.permits.push(permit);
+            slot = self.shared.slots.take(), if wanted > 0 => match slot {
+                Some(slot) => {
+                    self.slots.push(slot);
                     Input::Slots(1)
                 }
-                Err(_) => Input::LeaseLost,
+                None => Input::LeaseLost,
             },
             () = due => {
                 self.wake_at = None;
@@ -239,8 +243,8 @@ impl Driver {
             }
             Effect::Wake(at) => self.wake_at = Some(at),
             Effect::Release(slots) => {
-                let keep = self.permits.len().saturating_sub(slots);
-                self.permits.truncate(keep);
+                let keep = self.slots.len().saturating_sub(slots);
+                self.slots.truncate(keep);
             }
             Effect::Close(_) => {}
         }

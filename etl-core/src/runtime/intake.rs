@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use uuid::Uuid;
 
 use crate::contract::Store;
 use crate::contract::store::{StoreError, StoredPipeline, Submitted};
@@ -82,12 +81,13 @@ impl Intake {
         Self { store }
     }
 
-    /// Accepts a job of this pipeline version. When it answers, the job is remembered.
+    /// Accepts a job of this pipeline version under this id. When it answers, the job is remembered.
     ///
     /// # Errors
     /// Why it was not accepted; then there is no job.
     pub async fn submit(
         &self,
+        id: JobId,
         pipeline: &StoredPipeline,
         trigger: Trigger,
     ) -> Result<Submitted, IntakeError> {
@@ -98,7 +98,7 @@ impl Intake {
             .retry_of
             .map_or((None, 0), |(job, attempt)| (Some(job), attempt + 1));
         let job = NewJob {
-            id: JobId(Uuid::now_v7()),
+            id,
             pipeline: pipeline.reference.clone(),
             document: Arc::clone(document),
             trigger_type: trigger.trigger_type,

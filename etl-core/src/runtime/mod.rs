@@ -16,6 +16,7 @@ mod reaper;
 mod recorder;
 mod service;
 mod settings;
+mod slots;
 mod worker;
 
 pub use clock::SystemClock;

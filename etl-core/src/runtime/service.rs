@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::BackoffBuilder;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,7 @@ use super::launcher::Launcher;
 use super::reaper::Reaper;
 use super::recorder::Recorder;
 use super::settings::{Backends, OwnJobs, Scope, Settings};
+use super::slots::Slots;
 use super::worker::{Ended, Worker};
 use crate::contract::store::{JobStore, Result, StoredPipeline, Submitted};
 use crate::contract::{Delivery, Queue, QueueError, QueueErrorKind};
@@ -64,7 +65,7 @@ impl Runtime {
             commits,
             launcher: Arc::new(launcher),
             notices,
-            slots: Arc::new(Semaphore::new(settings.max_steps.max(1))),
+            slots: Slots::new(settings.max_steps),
             margin: settings.heartbeat,
             hand_back: hand_back.clone(),
         });
@@ -130,22 +131,27 @@ impl Runtime {
         &self.backends
     }
 
-    /// Accepts a job and has it taken up. When it answers, the job is remembered.
+    /// Accepts a job and has it taken up. When it answers, the job is remembered: under `id`, or it is the one that the
+    /// trigger's idempotency key was used for before.
     ///
     /// # Errors
     /// Why it was not accepted; then there is no job.
     pub async fn submit(
         &self,
+        id: JobId,
         pipeline: &StoredPipeline,
         trigger: Trigger,
     ) -> Result<JobId, IntakeError> {
-        let (Submitted::New(job) | Submitted::Existing(job) | Submitted::KeyTaken(job)) =
-            self.intake.submit(pipeline, trigger).await?;
-        self.adopt(job);
-        Ok(job)
+        match self.intake.submit(id, pipeline, trigger).await? {
+            Submitted::New(job) => {
+                self.adopt(job);
+                Ok(job)
+            }
+            Submitted::Existing(job) | Submitted::KeyTaken(job) => Ok(job),
+        }
     }
 
-    /// Counts a job that is in the store already as handed to this runtime.
+    /// Counts a job that is in the store already and has not ended as handed to this runtime.
     pub fn adopt(&self, job: JobId) {
         if self.scope == Scope::Own {
             self.own.add(job);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use super::builder::EtlBuilder;
 use super::error::EtlError;
@@ -161,10 +162,14 @@ impl Etl {
         pipeline: &StoredPipeline,
         trigger: Trigger,
     ) -> Result<JobHandle, EtlError> {
-        // Before the job exists, so that no notice of it is missed.
-        let watcher = self.watch(None).await;
-        let job = self.runtime.submit(pipeline, trigger).await?;
-        Ok(JobHandle::new(job, Arc::clone(self.store()), watcher))
+        // Watched before it exists, so that no notice of it is missed.
+        let new = JobId(Uuid::now_v7());
+        let watcher = self.watch(Some(new)).await;
+        let job = self.runtime.submit(new, pipeline, trigger).await?;
+        if job == new {
+            return Ok(JobHandle::new(job, Arc::clone(self.store()), watcher));
+        }
+        self.take_up(job).await
     }
 
     /// Goes on with a job that is not at its end and that nobody runs any more, under its own id.
@@ -172,19 +177,25 @@ impl Etl {
     /// # Errors
     /// If there is no such job or the store can't be reached.
     pub async fn resume(&self, job: JobId) -> Result<JobHandle, EtlError> {
-        let watcher = self.watch(None).await;
-        self.store()
-            .job(job)
-            .await?
-            .ok_or(EtlError::NoSuchJob(job))?;
-        self.store()
-            .reap(ReapRequest {
-                job: Some(job),
-                limit: 1,
-            })
-            .await?;
+        let reap = ReapRequest {
+            job: Some(job),
+            limit: 1,
+        };
+        self.store().reap(reap).await?;
+        self.take_up(job).await
+    }
+
+    /// A job that is in the store already, and perhaps at its end.
+    async fn take_up(&self, job: JobId) -> Result<JobHandle, EtlError> {
+        let watcher = self.watch(Some(job)).await;
+        let record = self.store().job(job).await?;
+        let record = record.ok_or(EtlError::NoSuchJob(job))?;
+        let handle = JobHandle::new(job, Arc::clone(self.store()), watcher);
+        if record.status.is_terminal() {
+            return Ok(handle.of_an_ended_job());
+        }
         self.runtime.adopt(job);
-        Ok(JobHandle::new(job, Arc::clone(self.store()), watcher))
+        Ok(handle)
     }
 
     /// Repeats a job that has ended: a new job of the same pipeline version and parameters. With

@@ -259,6 +259,7 @@ macro_rules! __executor_cases {
             stop {
                 an_attempt_that_listens_ends_when_it_is_asked,
                 an_attempt_that_does_not_listen_is_stopped,
+                an_attempt_that_never_stops_talking_is_stopped,
                 an_attempt_that_blocks_its_thread_is_given_up,
                 an_attempt_can_be_stopped_before_it_is_heard,
                 an_attempt_that_has_ended_can_be_stopped_in_vain,

@@ -31,6 +31,7 @@ pub(crate) async fn execute(config: &Config, args: &LogsArgs) -> Result<Exit, Fa
 
 async fn show(store: &SqliteStore, args: &LogsArgs) -> Result<Exit, Failure> {
     let mut after = 0;
+    let mut had_ended = false;
     loop {
         // The state first: lines that come after it are read in the next round.
         let job = job_of(store, args.id).await?;
@@ -51,9 +52,11 @@ async fn show(store: &SqliteStore, args: &LogsArgs) -> Result<Exit, Failure> {
                 break;
             }
         }
-        if !args.follow || job.status.is_terminal() {
+        // The last lines are written right after the end itself: one more round.
+        if !args.follow || had_ended {
             return Ok(Exit::Success);
         }
+        had_ended = job.status.is_terminal();
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

@@ -1,7 +1,7 @@
 //! `etl retry`: goes on with an interrupted job under its own id, or repeats one that has ended.
 
 use etl_core::contract::store::Catalog;
-use etl_core::model::By;
+use etl_core::model::{By, JobStatus};
 use etl_core::sdk::{Etl, RetryFrom};
 
 use super::interrupts::Interrupts;
@@ -27,8 +27,10 @@ async fn go_on(etl: &Etl, args: &RetryArgs, interrupts: &mut Interrupts) -> Resu
         Catalog::pipeline_version(&**store, job.pipeline_id, job.pipeline_version).await?;
     let pipeline = pipeline
         .ok_or_else(|| Failure::input(format!("the pipeline of job {} is gone", job.id)))?;
-    let handle = if job.status.is_terminal() {
+    if job.status != JobStatus::Running {
         leftover::refuse_if_full(&**store, &pipeline).await?;
+    }
+    let handle = if job.status.is_terminal() {
         let from = if args.from_failed {
             RetryFrom::Failed
         } else {

@@ -56,7 +56,7 @@ async fn a_job_that_can_not_be_read_does_not_stop_the_others_of_its_group() {
         store.claim(wants(worker, ids.1))
     );
     assert_eq!(good.unwrap()[0].lease.job, ids.0);
-    assert_eq!(bad.unwrap_err().kind, StoreErrorKind::Corrupt);
+    assert!(bad.unwrap().is_empty(), "it is passed over");
     let other = store.job(ids.0).await.unwrap().unwrap();
     assert_eq!((other.status, other.fence.0), (JobStatus::Running, 1));
 }

@@ -110,6 +110,8 @@ fn start(config: &CommandConfig, ctx: &StepContext) -> Result<Group, StepError> 
     let child = command.spawn().map_err(|error| {
         let class = match error.kind() {
             std::io::ErrorKind::NotFound
+            | std::io::ErrorKind::NotADirectory
+            | std::io::ErrorKind::ArgumentListTooLong
             | std::io::ErrorKind::PermissionDenied
             | std::io::ErrorKind::InvalidInput => ErrorClass::Permanent,
             _ => ErrorClass::Transient,
@@ -167,6 +169,7 @@ async fn listen(
     let mut exit: Option<ExitStatus> = None;
     let mut kill_at: Option<Instant> = None;
     let mut deaf_at: Option<Instant> = None;
+    let mut was_stopped = false;
     while exit.is_none() || stdout_open || stderr_open {
         let said = tokio::select! {
             line = stdout.next(), if stdout_open => {
@@ -189,6 +192,7 @@ async fn listen(
                 if exit.is_some() {
                     break;
                 }
+                was_stopped = true;
                 group.signal(Signal::SIGTERM);
                 kill_at = Some(Instant::now() + GRACE);
                 None
@@ -209,13 +213,22 @@ async fn listen(
                 None => ctx.cancelled().cancelled().await,
             }
         };
+        let since = Instant::now();
         tokio::select! {
             biased;
             heard = hear(said, config, ctx, folder, &mut heard) => heard?,
             () = stop => {}
         }
+        // It is the listener that was slow, not the program.
+        deaf_at = deaf_at.map(|at| at + since.elapsed());
     }
-    if ctx.cancelled().is_cancelled() {
+    // Only a result says that a program which was told to stop had come to its end; an exit status doesn't.
+    if was_stopped
+        && !heard
+            .outcome
+            .as_ref()
+            .is_some_and(|outcome| outcome.success)
+    {
         return Err(StepError::transient("the program was stopped"));
     }
     let Some(exit) = exit else {
@@ -260,7 +273,7 @@ async fn hear(
         }
     };
     let said = match config.protocol {
-        Protocol::Jsonl => protocol::parse(&line),
+        Protocol::Jsonl => protocol::parse(&line)?,
         Protocol::Text => None,
     };
     match said {

@@ -1,7 +1,7 @@
 //! The step protocol: what a program says on its standard output, one JSON object a line.
 
 use etl_core::contract::StepContext;
-use etl_core::model::StepTask;
+use etl_core::model::{StepError, StepTask};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -55,12 +55,23 @@ pub(super) struct Outcome {
 }
 
 /// A line of the protocol; `None` for any other text, which is a log line.
-pub(super) fn parse(line: &str) -> Option<Line> {
+///
+/// # Errors
+/// A result that can't be read: as a log line it would be lost, and with it how the step ended.
+pub(super) fn parse(line: &str) -> Result<Option<Line>, StepError> {
     let line = line.trim();
     if !line.starts_with('{') {
-        return None;
+        return Ok(None);
     }
-    serde_json::from_str(line).ok()
+    serde_json::from_str(line).map(Some).or_else(|error| {
+        let other: Value = serde_json::from_str(line).unwrap_or_default();
+        if other["type"] == "result" {
+            let fault =
+                StepError::permanent(format!("the program's result line is wrong: {error}"));
+            return Err(fault.because(error));
+        }
+        Ok(None)
+    })
 }
 
 /// The task as the program reads it on standard input.

@@ -272,6 +272,19 @@ async fn a_program_that_is_told_to_stop_can_say_last_words() {
 }
 
 #[tokio::test]
+async fn a_result_line_that_cannot_be_read_is_a_fault_and_no_log_line() {
+    let line = r#"{"type": "result", "success": true, "rows_processed": 12.5}"#;
+    let (outcome, ..) = run(json!({ "argv": ["echo", line], "protocol": "jsonl" })).await;
+    let step = step(&outcome);
+    assert_eq!(step.error_class, Some(ErrorClass::Permanent));
+    let message = step.error_message.as_deref().unwrap();
+    assert!(
+        message.starts_with("the program's result line is wrong: invalid type: floating point"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
 async fn a_program_that_does_not_stop_is_ended() {
     let script = "trap '' TERM; echo started; while :; do sleep 0.05; done";
     let (lines, took) = cancelled(script).await;

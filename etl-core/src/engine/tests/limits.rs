@@ -317,6 +317,39 @@ fn a_hook_that_cannot_be_rendered_is_told_and_hides_no_other() {
 }
 
 #[test]
+fn artifacts_and_metrics_over_the_limit_end_their_attempt() {
+    let mut world = World::new(pipeline(vec![step("a", &[])]), json!({}), echoes());
+    until_running(&mut world, 1);
+    for n in 0..3 {
+        world.say(
+            StepKey::step(0),
+            StepEvent::Metric {
+                name: format!("{n}{}", "x".repeat(MAX_JSON_BYTES / 2)),
+                value: 1.0,
+            },
+        );
+    }
+    assert_eq!(world.run(), JobStatus::Failed);
+    assert_eq!(world.row("a").attempt, 1);
+}
+
+#[test]
+fn checkpoints_that_wait_for_a_commit_are_replaced_by_later_ones() {
+    let mut world = World::new(pipeline(vec![step("a", &[])]), json!({}), echoes());
+    until_running(&mut world, 1);
+    for n in 0..1000 {
+        world.say(StepKey::step(0), StepEvent::Checkpoint(json!(n)));
+    }
+    let sent = world.commits.len();
+    world.happen(Happening::Committed);
+    world.happen(Happening::Committed);
+    // The first was sent at once; the others met while it was under way.
+    assert_eq!(world.commits.len(), sent + 2);
+    assert_eq!(world.commits[sent + 1].changes.len(), 1);
+    assert_eq!(world.row("a").checkpoint, Some((1000, json!(999))));
+}
+
+#[test]
 fn a_checkpoint_over_the_limit_ends_its_attempt() {
     let mut world = World::new(pipeline(vec![step("a", &[])]), json!({}), echoes());
     until_running(&mut world, 1);

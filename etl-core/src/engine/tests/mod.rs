@@ -1,5 +1,6 @@
 //! The machine under random graphs, outcomes, crashes and cancellations, against a world that checks every law.
 
+mod fairness;
 mod laws;
 mod limits;
 mod rules;

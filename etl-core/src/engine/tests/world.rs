@@ -30,6 +30,28 @@ impl Connector for Noop {
     }
 }
 
+/// As [`Noop`], but what it does must not happen twice.
+pub(super) struct Once;
+
+impl Connector for Once {
+    const NAME: &'static str = "once";
+    type Config = BTreeMap<String, Value>;
+    type Credential = NoCredential;
+
+    fn effects(&self, _: &Self::Config) -> EffectClass {
+        EffectClass::AtMostOnce
+    }
+
+    async fn run(
+        &self,
+        _: Self::Config,
+        _: Option<NoCredential>,
+        _: StepContext,
+    ) -> Result<Report, StepError> {
+        Ok(Report::default())
+    }
+}
+
 pub(super) fn step(name: &str, dependencies: &[&str]) -> Step {
     let mut step = Step::new(name, "noop");
     step.dependencies = dependencies.iter().map(ToString::to_string).collect();
@@ -79,7 +101,7 @@ const JOB: JobId = JobId(Uuid::from_u128(0x0192_0000_0000_7000_8000_0000_0000_00
 
 impl World {
     pub(super) fn new(pipeline: Pipeline, params: Value, script: Script) -> Self {
-        let registry = Registry::new().with(Noop);
+        let registry = Registry::new().with(Noop).with(Once);
         let plan = Arc::new(Plan::compile(Arc::new(pipeline), &registry).unwrap());
         let rows = (0..plan.steps.len() as u32)
             .map(|at| (StepKey::step(at), blank(StepKey::step(at))))

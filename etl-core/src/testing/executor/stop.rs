@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::stage::{Stage, hear, until_it_runs};
 use super::{ExecutorFixture, ProbeConfig};
+use crate::model::StepEvent;
 
 pub(super) async fn an_attempt_that_listens_ends_when_it_is_asked(fixture: &dyn ExecutorFixture) {
     let stage = Stage::on(fixture).await;
@@ -32,6 +33,27 @@ pub(super) async fn an_attempt_that_does_not_listen_is_stopped(fixture: &dyn Exe
     if stage.facts.same_process {
         assert_eq!(stage.counts().ended.load(Ordering::SeqCst), 1);
     }
+}
+
+pub(super) async fn an_attempt_that_never_stops_talking_is_stopped(fixture: &dyn ExecutorFixture) {
+    let stage = Stage::on(fixture).await;
+    let flood = ProbeConfig::Flood { lines: u64::MAX };
+    let mut run = stage.start(stage.task(0, &flood), None).await;
+    until_it_runs(&mut run).await;
+    run.cancel(Duration::from_millis(100)).await;
+    let mut result = None;
+    let listening = async {
+        while let Some(event) = run.next().await {
+            if let StepEvent::Result(of) = event {
+                result = Some(of);
+            }
+            // A listener that is slower than what it listens to.
+            tokio::task::yield_now().await;
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(20), listening).await;
+    ended.expect("it goes on talking");
+    assert!(result.expect("it has a result").is_err());
 }
 
 pub(super) async fn an_attempt_that_blocks_its_thread_is_given_up(fixture: &dyn ExecutorFixture) {

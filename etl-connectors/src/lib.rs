@@ -4,6 +4,17 @@
 //! meet in a stream of Arrow record batches, so that every source combines with every sink. Each kind is a folder and a cargo
 //! feature: a new one is a folder of its own, one `mod` line here and its lines in [`SourceConfig`] and [`SinkConfig`].
 
+#[cfg(not(any(
+    feature = "arrow",
+    feature = "csv",
+    feature = "ndjson",
+    feature = "parquet",
+    feature = "sqlite"
+)))]
+compile_error!(
+    "etl-connectors needs a kind of source: one of the features arrow, csv, ndjson, parquet, sqlite"
+);
+
 #[cfg(feature = "arrow")]
 mod arrow_ipc;
 mod column;

@@ -98,7 +98,9 @@ async fn open_beside(path: &Path, clock: Arc<dyn Clock>) -> Result<SqliteStore> 
             "there is no such file",
         ));
     }
-    let path = prepare(path)?;
+    let path = path
+        .canonicalize()
+        .map_err(|error| Fault::caused(StoreErrorKind::Unavailable, error))?;
     let options = options(&path);
     let mut conn = options.connect().await?;
     check_version(&mut conn).await?;

@@ -131,13 +131,10 @@ impl ArtifactArea {
 
     /// Where the artifact goes in the storage's object store.
     pub fn location(&self, name: &ArtifactName) -> Path {
-        let below = Path::from(&*self.below);
-        self.storage
-            .root
-            .parts()
-            .chain(below.parts())
-            .chain(Path::from(name.as_str()).parts())
-            .collect()
+        let below = format!("{}/{name}", self.below);
+        // As it is, for the URI has it as it is; a checked name has no part that a path can't have.
+        let below = Path::parse(&below).unwrap_or_else(|_| Path::from(below));
+        self.storage.root.parts().chain(below.parts()).collect()
     }
 
     /// The artifact's path on this machine, where the storage is a folder of it.
@@ -165,13 +162,15 @@ mod tests {
     #[test]
     fn attempts_never_share_a_prefix_and_uris_lead_back() {
         let storage = ArtifactStorage::memory();
-        let name = ArtifactName::new("out/part-0.parquet").unwrap();
-        let (first, second) = (storage.area(&key(1)), storage.area(&key(2)));
-        assert_ne!(first.uri(&name), second.uri(&name));
-        assert_eq!(
-            storage.locate(&first.uri(&name)),
-            Some(first.location(&name))
-        );
+        for name in ["out/part-0.parquet", "100 %/[a]#é?.csv"] {
+            let name = ArtifactName::new(name).unwrap();
+            let (first, second) = (storage.area(&key(1)), storage.area(&key(2)));
+            assert_ne!(first.uri(&name), second.uri(&name));
+            assert_eq!(
+                storage.locate(&first.uri(&name)),
+                Some(first.location(&name))
+            );
+        }
         assert_eq!(storage.locate("file:///etc/passwd"), None);
     }
 

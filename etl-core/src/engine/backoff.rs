@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use crate::model::{RetryPolicy, StepKey};
 
+/// The longest wait that another side is granted. A number that is wrong must not put a job to sleep for years.
+const LONGEST_ASKED: Duration = Duration::from_hours(24);
+
 /// The wait after `failures` failed attempts: the policy's ceiling, with jitter a random part of it, and never less than
-/// what the other side asked for.
+/// what the other side asked for, within a day.
 ///
 /// `seed` is the job's own, so that a run is a function of its inputs.
 pub(super) fn delay(
@@ -21,7 +24,7 @@ pub(super) fn delay(
     } else {
         ceiling
     };
-    wait.max(retry_after.unwrap_or(Duration::ZERO))
+    wait.max(retry_after.unwrap_or(Duration::ZERO).min(LONGEST_ASKED))
 }
 
 /// A number in [0, 1) that depends on everything that it is given and on nothing else.
@@ -44,6 +47,22 @@ fn mix(state: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_other_side_asks_for_is_granted_within_a_day() {
+        let policy = RetryPolicy::default();
+        let asked = |hours| {
+            delay(
+                &policy,
+                1,
+                Some(Duration::from_hours(hours)),
+                7,
+                StepKey::step(0),
+            )
+        };
+        assert_eq!(asked(2), Duration::from_hours(2));
+        assert_eq!(asked(1_000_000), Duration::from_hours(24));
+    }
 
     #[test]
     fn without_jitter_the_delay_doubles_up_to_its_maximum() {

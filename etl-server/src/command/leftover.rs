@@ -41,11 +41,15 @@ pub(super) async fn refuse_if_full(
         pipeline: Some(pipeline.document.name.clone()),
         ..JobFilter::default()
     };
-    let running = Journal::jobs(store, &filter, &PageRequest::first(limit.min(500))).await?;
-    match running.items.first() {
-        Some(first) if running.items.len() >= limit => Err(Failure::input(format!(
+    let mut running = Journal::jobs(store, &filter, &PageRequest::first(500))
+        .await?
+        .items;
+    // Another namespace may have one of the same name.
+    running.retain(|job| job.pipeline_id == pipeline.reference.id);
+    match running.first() {
+        Some(first) if running.len() >= limit => Err(Failure::input(format!(
             "{} of pipeline {:?} did not reach the end, and no more than {limit} may run at once",
-            count(running.items.len(), "job"),
+            count(running.len(), "job"),
             pipeline.document.name,
         ))
         .hint(format!(

@@ -10,11 +10,12 @@
 mod attempt;
 mod backoff;
 mod effect;
+mod ending;
 mod fanout;
 mod input;
 mod machine;
 mod recover;
-mod verdict;
+mod retry;
 
 #[cfg(test)]
 mod tests;

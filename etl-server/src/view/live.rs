@@ -9,7 +9,7 @@ use etl_core::model::{
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::out::printable;
-use super::progress::{line, name};
+use super::run::{line, name};
 use super::text::{log_line, number};
 
 /// The most steps that have lines.

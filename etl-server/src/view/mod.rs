@@ -3,10 +3,10 @@
 mod json;
 mod live;
 mod out;
-mod progress;
+mod run;
 mod text;
 
 pub(crate) use json::{print_json, print_line, run_document};
 pub(crate) use out::{Reader, print, say};
-pub(crate) use progress::RunView;
+pub(crate) use run::RunView;
 pub(crate) use text::{count, duration, log_line, summary, table};

@@ -19,21 +19,14 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     };
     // Apart, so that the program that is measured is the one that is shipped, with no feature that only a bench asks for.
     for package in ["etl-server", "etl-benches"] {
-        let build = [
-            "build",
-            "--profile",
-            "dist",
-            "--locked",
-            "--package",
-            package,
-        ];
+        let build = ["build", "--release", "--locked", "--package", package];
         succeed(Command::new("cargo").args(build))?;
     }
     let own = std::env::current_exe().context("this program does not know where it is")?;
     let target = own.parent().and_then(Path::parent);
     let programs = target
         .context("this program is not in a target folder")?
-        .join("dist");
+        .join("release");
     for name in names {
         succeed(Command::new(programs.join(name)).args(rest))?;
     }

@@ -1,12 +1,14 @@
 //! Which input of a join is kept in memory: the one that is read from fewer bytes.
 //!
-//! The engine decides by statistics. Of sources that it streams it has none, and of a join over them none either; it then keeps
-//! the first input, however large. What is always known is how many bytes each input of the step is read from.
+//! The engine decides by statistics. Of sources that it streams it has none, nor of texts in Parquet files, and of a join over
+//! them none either; it then keeps the first input, however large. What is always known is how many bytes each input of the step is read from.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::datasource::physical_plan::FileScanConfig;
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::Result;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::joins::HashJoinExec;
@@ -38,6 +40,9 @@ impl Sizes {
         if let Some(stream) = plan.downcast_ref::<StreamingTableExec>() {
             return stream.partitions().iter().map(|one| self.of(one)).sum();
         }
+        if let Some(files) = files_of(plan) {
+            return Some(files);
+        }
         let inputs = plan.children();
         if inputs.is_empty() {
             let statistics = StatisticsContext::new()
@@ -50,6 +55,14 @@ impl Sizes {
         }
         inputs.into_iter().map(|input| self.below(input)).sum()
     }
+}
+
+/// The bytes of the files that a plan scans; `None` if it scans none.
+fn files_of(plan: &Arc<dyn ExecutionPlan>) -> Option<u64> {
+    let scan = plan.downcast_ref::<DataSourceExec>()?;
+    let scan = scan.data_source().downcast_ref::<FileScanConfig>()?;
+    let files = scan.file_groups.iter().flat_map(|group| group.files());
+    Some(files.map(|file| file.object_meta.size).sum())
 }
 
 /// Makes the smaller input of each join the first. It has to come before inputs are dealt out to threads.

@@ -77,6 +77,20 @@ async fn what_can_not_go_on_on_disk_fails_and_says_why() {
 }
 
 #[cfg(feature = "csv")]
+/// Writes a CSV file's rows as a Parquet file.
+async fn copy_to_parquet(from: &str, to: &str) {
+    let mut session = Session::with_memory(&flow(), 64 * MIB).unwrap();
+    let config = crate::endpoint::SourceConfig::from_url(from).unwrap();
+    session.add_input("rows", &config).await.unwrap();
+    let mut rows = session.query("SELECT * FROM rows").await.unwrap();
+    let file = std::fs::File::create(to).unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(file, rows.schema.clone(), None).unwrap();
+    while let Some(batch) = rows.batches.next().await {
+        writer.write(&batch.unwrap()).unwrap();
+    }
+    writer.close().unwrap();
+}
+
 #[tokio::test]
 async fn the_smaller_input_of_a_join_is_the_one_that_is_kept() {
     use crate::endpoint::SourceConfig;
@@ -92,10 +106,19 @@ async fn the_smaller_input_of_a_join_is_the_one_that_is_kept() {
         .collect();
     let large = file("large.csv", format!("id,kind,filler\n{rows}"));
     let small = file("small.csv", "kind,name\n0,none\n1,one\n".into());
-    for (join, expected) in [("JOIN", 133_334), ("LEFT JOIN", 200_000)] {
+    let parquet = folder.path().join("large.parquet");
+    let parquet = parquet.to_str().unwrap().to_owned();
+    copy_to_parquet(&large, &parquet).await;
+    let cases = [
+        (&large, "JOIN", 133_334),
+        (&large, "LEFT JOIN", 200_000),
+        (&parquet, "JOIN", 133_334),
+        (&parquet, "LEFT JOIN", 200_000),
+    ];
+    for (large, join, expected) in cases {
         // Too little to keep the larger input, which comes first in the query.
         let mut session = Session::with_memory(&flow(), 12 * MIB).unwrap();
-        for (name, url) in [("large", &large), ("small", &small)] {
+        for (name, url) in [("large", large), ("small", &small)] {
             let config = SourceConfig::from_url(url).unwrap();
             session.add_input(name, &config).await.unwrap();
         }
@@ -110,6 +133,6 @@ async fn the_smaller_input_of_a_join_is_the_one_that_is_kept() {
             .try_fold(0, |sum, rows| async move { Ok(sum + rows) })
             .await
             .unwrap();
-        assert_eq!(rows, expected, "{join}");
+        assert_eq!(rows, expected, "{large} {join}");
     }
 }

@@ -3,8 +3,9 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use arrow::array::{Array, RecordBatch, StringArray};
-use arrow::datatypes::FieldRef;
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, FieldRef, Schema};
 use arrow::error::ArrowError;
 use arrow::json::writer::{
     Encoder, EncoderFactory, EncoderOptions, JsonArray, JsonFormat, NullableEncoder, Writer,
@@ -48,11 +49,51 @@ pub(crate) fn to_json(batch: &RecordBatch) -> Result<Vec<Value>, StepError> {
     if batch.num_rows() == 0 {
         return Ok(Vec::new());
     }
+    let batch = with_exact_decimals(batch).map_err(failed)?;
     let mut writer = json_rows::<_, JsonArray>(Vec::new());
-    writer.write(batch).map_err(failed)?;
+    writer.write(&batch).map_err(failed)?;
     writer.finish().map_err(failed)?;
     serde_json::from_slice(&writer.into_inner())
         .map_err(|error| StepError::permanent("showing rows as JSON failed").because(error))
+}
+
+/// The digits of a decimal that a JSON number keeps when it is read as IEEE 754 binary64 (RFC 8259, section 6).
+const SAFE_DIGITS: usize = 15;
+
+/// Columns of decimals of which one has more digits than a JSON number keeps become text.
+fn with_exact_decimals(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let (mut fields, mut columns) = (Vec::new(), Vec::new());
+    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+        let text = if field.data_type().is_decimal() {
+            Some(cast(column, &DataType::Utf8)?).filter(has_long)
+        } else {
+            None
+        };
+        match text {
+            Some(text) => {
+                fields.push(Arc::new(
+                    field.as_ref().clone().with_data_type(DataType::Utf8),
+                ));
+                columns.push(text);
+            }
+            None => {
+                fields.push(Arc::clone(field));
+                columns.push(Arc::clone(column));
+            }
+        }
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
+}
+
+/// Whether one of these numbers has more than [`SAFE_DIGITS`].
+fn has_long(numbers: &ArrayRef) -> bool {
+    let digits = |number: &str| {
+        let number = number.trim_start_matches(['-', '0', '.']);
+        number.bytes().filter(u8::is_ascii_digit).count()
+    };
+    let numbers = numbers.as_any().downcast_ref::<StringArray>();
+    numbers.is_some_and(|numbers| numbers.iter().flatten().any(|n| digits(n) > SAFE_DIGITS))
 }
 
 /// Writes columns that hold JSON text as that JSON.
@@ -87,5 +128,37 @@ impl Encoder for Raw<'_> {
                 *byte
             }
         }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Decimal128Array;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_decimal_loses_no_digit() {
+        let column = |values: Vec<Option<i128>>| {
+            let column = Decimal128Array::from(values);
+            let column = column.with_precision_and_scale(38, 2).unwrap();
+            Arc::new(column) as ArrayRef
+        };
+        let batch = RecordBatch::try_from_iter([
+            ("short", column(vec![Some(-110), None])),
+            (
+                "long",
+                column(vec![Some(123_456_789_012_345_678), Some(50)]),
+            ),
+        ]);
+        let rows = to_json(&batch.unwrap()).unwrap();
+        assert_eq!(
+            rows,
+            [
+                json!({ "short": -1.1, "long": "1234567890123456.78" }),
+                json!({ "short": null, "long": "0.50" }),
+            ]
+        );
     }
 }

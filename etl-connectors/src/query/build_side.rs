@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::datasource::physical_plan::FileScanConfig;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::Result;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
@@ -61,7 +61,7 @@ impl Sizes {
 fn files_of(plan: &Arc<dyn ExecutionPlan>) -> Option<u64> {
     let scan = plan.downcast_ref::<DataSourceExec>()?;
     let scan = scan.data_source().downcast_ref::<FileScanConfig>()?;
-    let files = scan.file_groups.iter().flat_map(|group| group.files());
+    let files = scan.file_groups.iter().flat_map(FileGroup::files);
     Some(files.map(|file| file.object_meta.size).sum())
 }
 

@@ -57,10 +57,7 @@ pub(crate) fn to_json(batch: &RecordBatch) -> Result<Vec<Value>, StepError> {
         .map_err(|error| StepError::permanent("showing rows as JSON failed").because(error))
 }
 
-/// The digits of a decimal that a JSON number keeps when it is read as IEEE 754 binary64 (RFC 8259, section 6).
-const SAFE_DIGITS: usize = 15;
-
-/// Columns of decimals of which one has more digits than a JSON number keeps become text.
+/// Columns of decimals of which one has more digits than a JSON number keeps when it is read become text.
 fn with_exact_decimals(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let (mut fields, mut columns) = (Vec::new(), Vec::new());
     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
@@ -86,14 +83,21 @@ fn with_exact_decimals(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
 }
 
-/// Whether one of these numbers has more than [`SAFE_DIGITS`].
+/// Whether one of these numbers is another one once it is read as IEEE 754 binary64, which is how JSON numbers are read
+/// (RFC 8259, section 6).
 fn has_long(numbers: &ArrayRef) -> bool {
-    let digits = |number: &str| {
-        let number = number.trim_start_matches(['-', '0', '.']);
-        number.bytes().filter(u8::is_ascii_digit).count()
+    let is_kept = |number: &str| {
+        let plain = if number.contains('.') {
+            number.trim_end_matches('0').trim_end_matches('.')
+        } else {
+            number
+        };
+        number
+            .parse::<f64>()
+            .is_ok_and(|read| read.to_string() == plain)
     };
     let numbers = numbers.as_any().downcast_ref::<StringArray>();
-    numbers.is_some_and(|numbers| numbers.iter().flatten().any(|n| digits(n) > SAFE_DIGITS))
+    numbers.is_some_and(|numbers| !numbers.iter().flatten().all(is_kept))
 }
 
 /// Writes columns that hold JSON text as that JSON.
@@ -146,7 +150,8 @@ mod tests {
             Arc::new(column) as ArrayRef
         };
         let batch = RecordBatch::try_from_iter([
-            ("short", column(vec![Some(-110), None])),
+            ("short", column(vec![Some(-110), Some(0)])),
+            ("kept", column(vec![Some(-9_999_999_999_999_889), None])),
             (
                 "long",
                 column(vec![Some(123_456_789_012_345_678), Some(50)]),
@@ -156,8 +161,8 @@ mod tests {
         assert_eq!(
             rows,
             [
-                json!({ "short": -1.1, "long": "1234567890123456.78" }),
-                json!({ "short": null, "long": "0.50" }),
+                json!({ "short": -1.1, "kept": -99_999_999_999_998.89, "long": "1234567890123456.78" }),
+                json!({ "short": 0.0, "kept": null, "long": "0.50" }),
             ]
         );
     }

@@ -198,8 +198,7 @@ pub(crate) struct Writer {
     conn: Option<SqliteConnection>,
     clock: Arc<dyn Clock>,
     documents: Arc<Documents>,
-    /// Held as long as somebody could write.
-    /// Held as long as the writer is. Without it another process is the database's server.
+    /// Held as long as somebody could write. Without it another process is the database's server.
     lock: Option<ServerLock>,
 }
 

@@ -1,7 +1,7 @@
 //! The event bus of one process.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use async_trait::async_trait;
 use tokio::sync::mpsc::{self, error::TrySendError};
@@ -96,7 +96,7 @@ impl EventBus for MemoryEvents {
             job,
             events,
             missed,
-            watchers: Arc::clone(&self.watchers),
+            watchers: Arc::downgrade(&self.watchers),
         }))
     }
 }
@@ -107,7 +107,8 @@ struct MemorySubscription {
     job: Option<JobId>,
     events: mpsc::Receiver<Arc<Event>>,
     missed: Arc<Mutex<u64>>,
-    watchers: Arc<Mutex<Watchers>>,
+    /// Not held, so that the line closes with the bus.
+    watchers: Weak<Mutex<Watchers>>,
 }
 
 #[async_trait]
@@ -135,7 +136,10 @@ impl MemorySubscription {
 
 impl Drop for MemorySubscription {
     fn drop(&mut self) {
-        let mut watchers = lock(&self.watchers);
+        let Some(watchers) = self.watchers.upgrade() else {
+            return;
+        };
+        let mut watchers = lock(&watchers);
         let Some(job) = self.job else {
             watchers.of_all.remove(&self.id);
             return;
@@ -151,4 +155,47 @@ impl Drop for MemorySubscription {
 
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::model::{EventKind, JobStatus, Timestamp};
+
+    #[tokio::test]
+    async fn a_watcher_hears_what_was_said_and_then_of_the_end_of_the_bus() {
+        let bus = MemoryEvents::new(1);
+        let job_id = JobId(Uuid::nil());
+        let mut all = bus.subscribe(None).await.unwrap();
+        let mut one = bus.subscribe(Some(job_id)).await.unwrap();
+        let event = Event {
+            job_id,
+            at: Timestamp::from_micros(0),
+            kind: EventKind::Job {
+                status: JobStatus::Running,
+                error_message: None,
+            },
+        };
+        bus.publish(vec![event.clone(), event.clone()])
+            .await
+            .unwrap();
+        drop(bus);
+        for watcher in [&mut all, &mut one] {
+            assert_eq!(watcher.next().await, Some(Received::Event(event.clone())));
+            assert_eq!(watcher.next().await, Some(Received::Missed(1)));
+            assert_eq!(watcher.next().await, None);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_no_longer_watches_leaves_nothing_behind() {
+        let bus = MemoryEvents::default();
+        for job in [None, Some(JobId(Uuid::nil()))] {
+            drop(bus.subscribe(job).await.unwrap());
+        }
+        let watchers = lock(&bus.watchers);
+        assert!(watchers.of_all.is_empty() && watchers.of_job.is_empty());
+    }
 }

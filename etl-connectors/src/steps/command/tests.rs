@@ -285,6 +285,19 @@ async fn a_result_line_that_cannot_be_read_is_a_fault_and_no_log_line() {
 }
 
 #[tokio::test]
+async fn a_program_that_reports_success_as_it_is_stopped_has_succeeded() {
+    let script = r#"trap 'echo "{\"type\":\"result\",\"success\":true,\"rows_processed\":3}"; exit 0' TERM
+        while :; do sleep 0.05; done"#;
+    let mut pipeline = pipeline(json!({ "argv": ["sh", "-c", script], "protocol": "jsonl" }));
+    pipeline.steps[0].timeout_seconds = 1;
+    let etl = Etl::builder().connector(Command).build();
+    let outcome = etl.run(&pipeline, Map::new()).await.unwrap();
+    etl.shutdown().await;
+    let step = step(&outcome);
+    assert_eq!((step.status, step.rows_processed), (StepStatus::Success, 3));
+}
+
+#[tokio::test]
 async fn a_program_that_does_not_stop_is_ended() {
     let script = "trap '' TERM; echo started; while :; do sleep 0.05; done";
     let (lines, took) = cancelled(script).await;

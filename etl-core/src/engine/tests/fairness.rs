@@ -37,7 +37,7 @@ fn a_wide_job_gives_way_when_others_wait() {
 #[test]
 fn what_must_not_happen_twice_is_not_repeated_after_a_timeout() {
     let mut once = step("a", &[]);
-    once.connector_type = "once".into();
+    once.config = json!({ "once": true });
     once.retry_count = 3;
     once.timeout_seconds = 5;
     let mut world = World::new(pipeline(vec![once]), json!({}), echoes());
@@ -51,7 +51,7 @@ fn what_must_not_happen_twice_is_not_repeated_after_a_timeout() {
 #[test]
 fn what_must_not_happen_twice_is_repeated_when_it_says_that_it_failed() {
     let mut once = step("a", &[]);
-    once.connector_type = "once".into();
+    once.config = json!({ "once": true });
     once.retry_count = 2;
     let refuses = Box::new(|_: &_| Err(StepError::transient("refused")));
     let mut world = World::new(pipeline(vec![once]), json!({}), refuses);

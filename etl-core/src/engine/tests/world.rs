@@ -13,6 +13,7 @@ use crate::model::*;
 use crate::plan::Plan;
 use crate::registry::Registry;
 
+/// Does nothing, and with `once` in its configuration says that it must not happen twice.
 pub(super) struct Noop;
 
 impl Connector for Noop {
@@ -20,26 +21,12 @@ impl Connector for Noop {
     type Config = BTreeMap<String, Value>;
     type Credential = NoCredential;
 
-    async fn run(
-        &self,
-        _: Self::Config,
-        _: Option<NoCredential>,
-        _: StepContext,
-    ) -> Result<Report, StepError> {
-        Ok(Report::default())
-    }
-}
-
-/// As [`Noop`], but what it does must not happen twice.
-pub(super) struct Once;
-
-impl Connector for Once {
-    const NAME: &'static str = "once";
-    type Config = BTreeMap<String, Value>;
-    type Credential = NoCredential;
-
-    fn effects(&self, _: &Self::Config) -> EffectClass {
-        EffectClass::AtMostOnce
+    fn effects(&self, config: &Self::Config) -> EffectClass {
+        if config.contains_key("once") {
+            EffectClass::AtMostOnce
+        } else {
+            EffectClass::Idempotent
+        }
     }
 
     async fn run(
@@ -101,7 +88,7 @@ const JOB: JobId = JobId(Uuid::from_u128(0x0192_0000_0000_7000_8000_0000_0000_00
 
 impl World {
     pub(super) fn new(pipeline: Pipeline, params: Value, script: Script) -> Self {
-        let registry = Registry::new().with(Noop).with(Once);
+        let registry = Registry::new().with(Noop);
         let plan = Arc::new(Plan::compile(Arc::new(pipeline), &registry).unwrap());
         let rows = (0..plan.steps.len() as u32)
             .map(|at| (StepKey::step(at), blank(StepKey::step(at))))

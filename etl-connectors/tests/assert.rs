@@ -332,12 +332,7 @@ async fn a_misspelt_key_of_a_check_is_named() {
 async fn a_check_that_takes_too_long_stops_within_a_second() {
     let bench = Bench::new();
     bench.write("t.csv", format!("a\n{}", "1\n".repeat(20_000)));
-    let cancellation = bench.cancellation.clone();
-    let asked = tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        cancellation.cancel();
-        Instant::now()
-    });
+    let asked = bench.cancel_in_its_midst();
     let sql = "SELECT count(*) FROM input a, input b, input c HAVING count(*) = 0";
     let checks = json!({"query": {"name": "endless", "sql": sql}});
     let outcome = check(&bench, json!("t.csv"), checks).await;

@@ -223,12 +223,7 @@ async fn the_effect_is_that_of_the_sink() {
 /// Runs a query that does not end by itself, and cancels it.
 async fn stops(sql: &str) {
     let bench = Bench::new();
-    let cancellation = bench.cancellation.clone();
-    let asked = tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        cancellation.cancel();
-        Instant::now()
-    });
+    let asked = bench.cancel_in_its_midst();
     let outcome = bench.run("sql", json!({ "query": sql })).await;
     let ended = Instant::now();
     assert_eq!(outcome.error().class, ErrorClass::Transient, "{sql}");

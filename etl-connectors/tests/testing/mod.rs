@@ -8,7 +8,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use etl_connectors::builtin;
 use etl_core::artifact::ArtifactStorage;
@@ -19,7 +19,8 @@ use etl_core::model::{
 };
 use serde_json::{Map, Value};
 use tempfile::TempDir;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Where a test's steps run: a folder for data, a storage for artifacts, and which attempt is next.
@@ -31,6 +32,8 @@ pub struct Bench {
     pub fence: u64,
     pub base_dir: bool,
     pub cancellation: CancellationToken,
+    /// Told of each log line of a step.
+    pub logged: Arc<Notify>,
 }
 
 /// What an attempt left behind.
@@ -96,6 +99,7 @@ impl Bench {
             fence: 1,
             base_dir: true,
             cancellation: CancellationToken::new(),
+            logged: Arc::default(),
         }
     }
 
@@ -123,6 +127,17 @@ impl Bench {
             .collect();
         names.sort();
         names
+    }
+
+    /// Cancels what runs in the midst of its computing, and tells when. Nothing tells from outside that a query computes: were
+    /// the wait too short, the test would try less, and never fail.
+    pub fn cancel_in_its_midst(&self) -> JoinHandle<Instant> {
+        let cancellation = self.cancellation.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            cancellation.cancel();
+            Instant::now()
+        })
     }
 
     /// Runs one attempt of `connector` to its end.
@@ -158,6 +173,7 @@ impl Bench {
             cancellation: self.cancellation.clone(),
         });
         let connector = builtin().connector(connector).expect("a connector").clone();
+        let logged = self.logged.clone();
         let listening = tokio::spawn(async move {
             let (mut artifacts, mut logs, mut progress) = (Vec::new(), Vec::new(), Vec::new());
             while let Some(event) = heard.recv().await {
@@ -165,7 +181,10 @@ impl Bench {
                     StepEvent::Artifact { name, uri } => artifacts.push((name.to_string(), uri)),
                     StepEvent::Log {
                         message, metadata, ..
-                    } => logs.push(with_details(message, &metadata)),
+                    } => {
+                        logs.push(with_details(message, &metadata));
+                        logged.notify_one();
+                    }
                     StepEvent::Progress {
                         progress: percent,
                         rows_processed,

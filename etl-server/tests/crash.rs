@@ -250,7 +250,12 @@ fn a_job_that_interrupted_ones_leave_no_place_for_is_refused_instead_of_waiting_
             && refused.stderr.contains(&format!("etl retry {id}")),
         "{refused:?}"
     );
+    // One of the same name elsewhere has a limit of its own.
     std::fs::write(go, "").unwrap();
+    let namesake = std::fs::read_to_string(&file).unwrap() + "namespace: elsewhere\n";
+    program
+        .run(&["run", &program.file("namesake.yaml", namesake)])
+        .expect(0);
     program.run(&["retry", &id]).expect(0);
     program.run(&["run", &file]).expect(0);
 }

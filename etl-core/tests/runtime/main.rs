@@ -1,0 +1,7 @@
+//! The services together, in memory, under a clock that passes by itself when there is nothing to do.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
+mod jobs;
+mod probe;
+mod workers;

@@ -1,5 +1,5 @@
 //! The machine itself: what it holds, and how an input becomes effects. The parts of the life of a job are beside it:
-//! attempts, fan-outs, recovery, the verdict.
+//! recovery, the pace, attempts, retries, fan-outs, the ending.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -66,7 +66,7 @@ pub struct JobMachine {
     changes: Vec<Change>,
     /// What may happen once `changes` are remembered.
     after: Vec<Effect>,
-    woken_for: Option<Timestamp>,
+    pub(super) woken_for: Option<Timestamp>,
 }
 
 /// What the machine is about.
@@ -191,16 +191,6 @@ impl JobMachine {
     /// The plan that it follows.
     pub fn plan(&self) -> &Arc<Plan> {
         &self.plan
-    }
-
-    /// How many more slots it could use right now.
-    pub fn wanted(&self) -> usize {
-        match self.phase {
-            Phase::Running => self
-                .startable()
-                .saturating_sub(self.slots - self.running.len().min(self.slots)),
-            _ => 0,
-        }
     }
 
     /// Takes one input at a time. What comes back is to be carried out in order.
@@ -453,82 +443,6 @@ impl JobMachine {
             at: now,
             changes,
         }));
-    }
-
-    fn time_passes(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        if self.phase == Phase::Running && self.deadline.is_some_and(|deadline| deadline <= now) {
-            let limit = self.plan.pipeline.timeout_seconds.unwrap_or_default();
-            self.stop(
-                JobStatus::Timeout,
-                format!("the job ran longer than its {limit} s"),
-                effects,
-            );
-        }
-        while let Some(&(at, key)) = self.retries.first().filter(|(at, _)| *at <= now) {
-            self.retries.remove(&(at, key));
-            self.ready.push_back(key);
-        }
-        while let Some(&(at, key)) = self.deadlines.first().filter(|(at, _)| *at <= now) {
-            self.deadlines.remove(&(at, key));
-            self.stop_attempt(key, StopCause::Timeout, effects);
-        }
-    }
-
-    fn wake(&mut self, effects: &mut Vec<Effect>) {
-        let retry = self.retries.first().map(|(at, _)| *at);
-        let step_deadline = self.deadlines.first().map(|(at, _)| *at);
-        let job_deadline = self.deadline.filter(|_| self.phase == Phase::Running);
-        let next = [retry, step_deadline, job_deadline]
-            .into_iter()
-            .flatten()
-            .min();
-        if let Some(at) = next.filter(|_| next != self.woken_for) {
-            self.woken_for = next;
-            effects.push(Effect::Wake(at));
-        }
-    }
-
-    fn max_parallel(&self) -> usize {
-        self.plan
-            .pipeline
-            .max_parallel_steps
-            .map_or(usize::MAX, |limit| limit as usize)
-    }
-
-    /// How many of the ready executions may start beside those that run.
-    fn startable(&self) -> usize {
-        self.ready
-            .len()
-            .min(self.max_parallel().saturating_sub(self.running.len()))
-    }
-
-    /// One free slot goes to others before it is used again, so that a wide job doesn't hold all of them to its end.
-    fn give_way(&mut self, effects: &mut Vec<Effect>) {
-        if self.yields && self.slots > self.running.len() {
-            self.yields = false;
-            self.slots -= 1;
-            effects.push(Effect::Release(1));
-        }
-    }
-
-    fn release(&mut self, effects: &mut Vec<Effect>) {
-        let needed = self.running.len()
-            + if self.phase == Phase::Running {
-                self.startable()
-            } else {
-                0
-            };
-        if self.slots > needed {
-            effects.push(Effect::Release(self.slots - needed));
-            self.slots = needed;
-        }
-    }
-
-    pub(super) fn release_all(&mut self, effects: &mut Vec<Effect>) {
-        if self.slots > 0 {
-            effects.push(Effect::Release(self.slots));
-            self.slots = 0;
-        }
     }
 }
 

@@ -14,6 +14,7 @@ mod ending;
 mod fanout;
 mod input;
 mod machine;
+mod pace;
 mod recover;
 mod retry;
 

@@ -1,5 +1,5 @@
 //! The engine's overhead for a step: planning, the machine alone, and the whole runtime in memory, at three sizes, so that
-//! it is seen to be linear.
+//! it is seen to be linear. Arguments choose forms of graphs: `engine deep`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,7 +35,10 @@ fn main() -> Result<()> {
         .enable_all()
         .build()?;
     let mut report = Report::new("engine");
-    for form in Form::ALL {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let is_wanted =
+        |form: &Form| wanted.is_empty() || wanted.iter().any(|name| name == form.name());
+    for form in Form::ALL.into_iter().filter(is_wanted) {
         for steps in SIZES {
             let document = Arc::new(pipeline(form, steps));
             let mut runs = [const { Vec::new() }; PHASES.len()];

@@ -25,7 +25,7 @@ pub trait EventBus: Debug + Send + Sync + 'static {
 
 /// One watcher's end of the bus.
 #[async_trait]
-pub trait Subscription: Debug + Send {
+pub trait Subscription: Debug + Send + Sync {
     /// The next notice; `None` when the bus is closed. Dropping the future loses nothing.
     async fn next(&mut self) -> Option<Received>;
 }

@@ -1,10 +1,10 @@
 //! The event bus of one process.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use async_trait::async_trait;
-use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::Notify;
 
 use crate::contract::{EventBus, EventError, Received, Subscription};
 use crate::model::{Event, JobId};
@@ -18,7 +18,7 @@ pub struct MemoryEvents {
 }
 
 impl MemoryEvents {
-    /// A bus on which a watcher may fall behind by `capacity` notices (at least 1).
+    /// A bus on which so many notices may stand in line for a watcher (at least 1).
     pub fn new(capacity: usize) -> Self {
         Self {
             capacity: capacity.clamp(1, 1 << 24),
@@ -33,30 +33,57 @@ impl Default for MemoryEvents {
     }
 }
 
+impl Drop for MemoryEvents {
+    fn drop(&mut self) {
+        let watchers = lock(&self.watchers);
+        for watcher in watchers.all() {
+            lock(&watcher.line).closed = true;
+            watcher.bell.notify_one();
+        }
+    }
+}
+
 /// Who watches: all jobs, or one.
 #[derive(Debug, Default)]
 struct Watchers {
     next_id: u64,
-    of_all: HashMap<u64, Watcher>,
-    of_job: HashMap<JobId, HashMap<u64, Watcher>>,
+    of_all: HashMap<u64, Arc<Watcher>>,
+    of_job: HashMap<JobId, HashMap<u64, Arc<Watcher>>>,
 }
 
-#[derive(Debug)]
+impl Watchers {
+    fn all(&self) -> impl Iterator<Item = &Arc<Watcher>> {
+        let of_job = self.of_job.values().flat_map(HashMap::values);
+        self.of_all.values().chain(of_job)
+    }
+}
+
+#[derive(Debug, Default)]
 struct Watcher {
-    line: mpsc::Sender<Arc<Event>>,
-    missed: Arc<Mutex<u64>>,
+    line: Mutex<Line>,
+    /// Rung when the line is no longer empty, or closed.
+    bell: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    events: VecDeque<Arc<Event>>,
+    missed: u64,
+    closed: bool,
 }
 
 impl Watcher {
-    fn tell(&self, event: &Arc<Event>) {
-        let mut missed = lock(&self.missed);
-        // After a gap nothing is sent before the watcher knows of it, so that it hears of it in its place.
-        let is_full = *missed > 0
-            || matches!(
-                self.line.try_send(Arc::clone(event)),
-                Err(TrySendError::Full(_))
-            );
-        *missed += u64::from(is_full);
+    fn tell(&self, event: &Arc<Event>, capacity: usize) {
+        let mut line = lock(&self.line);
+        // After a gap nothing is added before the watcher knows of it, so that it hears of it in its place.
+        if line.missed > 0 || line.events.len() >= capacity {
+            line.missed += 1;
+            return;
+        }
+        line.events.push_back(Arc::clone(event));
+        if line.events.len() == 1 {
+            self.bell.notify_one();
+        }
     }
 }
 
@@ -70,19 +97,14 @@ impl EventBus for MemoryEvents {
         for event in events.into_iter().map(Arc::new) {
             let of_job = watchers.of_job.get(&event.job_id).into_iter().flatten();
             for (_, watcher) in watchers.of_all.iter().chain(of_job) {
-                watcher.tell(&event);
+                watcher.tell(&event, self.capacity);
             }
         }
         Ok(())
     }
 
     async fn subscribe(&self, job: Option<JobId>) -> Result<Box<dyn Subscription>, EventError> {
-        let (line, events) = mpsc::channel(self.capacity);
-        let missed = Arc::new(Mutex::new(0));
-        let watcher = Watcher {
-            line,
-            missed: Arc::clone(&missed),
-        };
+        let watcher = Arc::new(Watcher::default());
         let mut watchers = lock(&self.watchers);
         let id = watchers.next_id;
         watchers.next_id += 1;
@@ -90,12 +112,12 @@ impl EventBus for MemoryEvents {
             Some(job) => watchers.of_job.entry(job).or_default(),
             None => &mut watchers.of_all,
         }
-        .insert(id, watcher);
+        .insert(id, Arc::clone(&watcher));
         Ok(Box::new(MemorySubscription {
             id,
             job,
-            events,
-            missed,
+            taken: VecDeque::new(),
+            watcher,
             watchers: Arc::downgrade(&self.watchers),
         }))
     }
@@ -105,31 +127,34 @@ impl EventBus for MemoryEvents {
 struct MemorySubscription {
     id: u64,
     job: Option<JobId>,
-    events: mpsc::Receiver<Arc<Event>>,
-    missed: Arc<Mutex<u64>>,
-    /// Not held, so that the line closes with the bus.
+    /// What was taken out of the line and not given yet: all at once, so that watcher and bus seldom meet.
+    taken: VecDeque<Arc<Event>>,
+    watcher: Arc<Watcher>,
     watchers: Weak<Mutex<Watchers>>,
 }
 
 #[async_trait]
 impl Subscription for MemorySubscription {
     async fn next(&mut self) -> Option<Received> {
-        let event = match self.at_once() {
-            Some(received) => return Some(received),
-            None => self.events.recv().await?,
-        };
-        Some(Received::Event(Arc::unwrap_or_clone(event)))
-    }
-}
-
-impl MemorySubscription {
-    /// What is there without waiting: what stands in line, or else what was missed behind it.
-    fn at_once(&mut self) -> Option<Received> {
-        let mut missed = lock(&self.missed);
-        match self.events.try_recv() {
-            Ok(event) => Some(Received::Event(Arc::unwrap_or_clone(event))),
-            Err(_) if *missed > 0 => Some(Received::Missed(std::mem::take(&mut missed))),
-            Err(_) => None,
+        loop {
+            if let Some(event) = self.taken.pop_front() {
+                return Some(Received::Event(Arc::unwrap_or_clone(event)));
+            }
+            {
+                let mut line = lock(&self.watcher.line);
+                std::mem::swap(&mut line.events, &mut self.taken);
+                if self.taken.is_empty() {
+                    if line.missed > 0 {
+                        return Some(Received::Missed(std::mem::take(&mut line.missed)));
+                    }
+                    if line.closed {
+                        return None;
+                    }
+                } else {
+                    continue;
+                }
+            }
+            self.watcher.bell.notified().await;
         }
     }
 }

@@ -2,17 +2,18 @@
 //! nothing but the next input: whatever takes time happens in a task beside it.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::announcer::{NoticeSender, notices_of};
 use super::committer::CommitSender;
 use super::keeper::Hold;
-use super::launcher::Launcher;
+use super::launcher::{Attempts, Launcher};
 use super::settings::Backends;
 use super::slots::{Slot, Slots};
 use crate::engine::{Effect, Input, JobMachine};
@@ -44,8 +45,8 @@ pub(crate) struct Driver {
     /// For those who answer.
     answers: mpsc::UnboundedSender<Input>,
     slots: Vec<Slot>,
-    /// The tasks of the attempts under way. They end with the driver, however it ends.
-    attempts: JoinSet<()>,
+    /// The attempts under way. They end with the driver, however it ends.
+    attempts: Attempts,
     /// What tells an attempt to stop.
     stops: HashMap<AttemptKey, CancellationToken>,
     wake_at: Option<Timestamp>,
@@ -72,7 +73,7 @@ impl Driver {
             inputs,
             answers,
             slots: Vec::new(),
-            attempts: JoinSet::new(),
+            attempts: Attempts::new(),
             stops: HashMap::new(),
             wake_at: None,
             sent: 0,
@@ -107,7 +108,7 @@ impl Driver {
     async fn close(mut self, status: JobStatus) -> JobStatus {
         let job_id = self.hold.lease().job;
         let attempts = &mut self.attempts;
-        let stop = async { while attempts.join_next().await.is_some() {} };
+        let stop = async { while attempts.next().await.is_some() {} };
         if tokio::time::timeout(self.shared.margin, stop)
             .await
             .is_err()
@@ -115,7 +116,7 @@ impl Driver {
             tracing::warn!(%job_id, "attempts did not stop in time and were abandoned");
         }
         if status == JobStatus::Running && self.shared.hand_back.is_cancelled() {
-            self.attempts.shutdown().await;
+            self.attempts.clear();
             self.hand_back().await
         } else {
             status
@@ -171,9 +172,16 @@ impl Driver {
                 None => std::future::pending().await,
             }
         };
+        let attempts = &mut self.attempts;
+        let listen = async {
+            while attempts.next().await.is_some() {}
+            std::future::pending::<Infallible>().await
+        };
         tokio::select! {
             biased;
             () = self.shared.hand_back.cancelled() => Input::LeaseLost,
+            // Before the inputs, for whatever an attempt has to say comes as one.
+            never = listen => match never {},
             input = self.inputs.recv() => input.unwrap_or(Input::LeaseLost),
             slot = self.shared.slots.take(), if wanted > 0 => match slot {
                 Some(slot) => {
@@ -202,8 +210,6 @@ impl Driver {
                 event: StepEvent::Result(_),
             } => {
                 self.stops.remove(key);
-                // The tasks of attempts that have given their result; so many as end stay few.
-                while self.attempts.try_join_next().is_some() {}
             }
             _ => {}
         }
@@ -222,7 +228,7 @@ impl Driver {
                     *task,
                     Arc::clone(&self.namespace),
                     self.answers.clone(),
-                    &mut self.attempts,
+                    &self.attempts,
                 );
                 self.stops.insert(key, stop);
             }
@@ -230,10 +236,10 @@ impl Driver {
                 let step = self.machine.plan().step(key.step.step);
                 let (name, executor) = (Arc::clone(&step.name), step.executor);
                 let answers = self.answers.clone();
-                let stop =
-                    self.shared
-                        .launcher
-                        .adopt(key, name, executor, answers, &mut self.attempts);
+                let stop = self
+                    .shared
+                    .launcher
+                    .adopt(key, name, executor, answers, &self.attempts);
                 self.stops.extend(stop.map(|stop| (key, stop)));
             }
             Effect::Stop(key) => {

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +29,9 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
 /// The longest message of a log line, and as much again of details as JSON. 16 KiB, as of Docker's log lines.
 const LINE_BYTES: usize = 16 * 1024;
+
+/// The attempts of one job that are being listened to.
+pub(crate) type Attempts = FuturesUnordered<BoxFuture<'static, ()>>;
 
 /// Starts attempts and listens to them.
 #[derive(Debug)]
@@ -49,22 +53,22 @@ impl Launcher {
         }
     }
 
-    /// Starts an attempt, in a task of `attempts`. Its events that decide something come to `inputs`; log lines and progress
+    /// Starts an attempt, among `attempts`. Its events that decide something come to `inputs`; log lines and progress
     /// go their own ways. Cancelling what it answers asks the attempt to stop.
     pub(crate) fn launch(
         self: &Arc<Self>,
         task: StepTask,
         namespace: Arc<str>,
         inputs: mpsc::UnboundedSender<Input>,
-        attempts: &mut JoinSet<()>,
+        attempts: &Attempts,
     ) -> CancellationToken {
         let stop = CancellationToken::new();
         let (launcher, stopped) = (Arc::clone(self), stop.clone());
-        attempts.spawn(async move {
+        attempts.push(Box::pin(async move {
             let voice = Voice::new(task.key, Arc::clone(&task.step_name), inputs);
             let run = launcher.start(task, &namespace);
             launcher.attend(run, &stopped, voice).await;
-        });
+        }));
         stop
     }
 
@@ -75,7 +79,7 @@ impl Launcher {
         step: Arc<str>,
         executor: ExecutorKind,
         inputs: mpsc::UnboundedSender<Input>,
-        attempts: &mut JoinSet<()>,
+        attempts: &Attempts,
     ) -> Option<CancellationToken> {
         if executor == ExecutorKind::InProcess {
             let _ = inputs.send(Input::Adopted { key, found: false });
@@ -83,7 +87,7 @@ impl Launcher {
         }
         let stop = CancellationToken::new();
         let (launcher, stopped) = (Arc::clone(self), stop.clone());
-        attempts.spawn(async move {
+        attempts.push(Box::pin(async move {
             let run = match launcher.executor(executor) {
                 Ok(executor) => executor.adopt(&key).await.unwrap_or_else(|error| {
                     tracing::warn!(%error, job_id = %key.job, "attempt not looked for, it counts as lost");
@@ -101,7 +105,7 @@ impl Launcher {
                     .attend(std::future::ready(Ok(run)), &stopped, voice)
                     .await;
             }
-        });
+        }));
         Some(stop)
     }
 

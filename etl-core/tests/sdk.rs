@@ -86,6 +86,17 @@ async fn the_same_flow_runs_inline_and_on_a_store_and_by_its_document() {
     etl.shutdown().await;
 }
 
+#[tokio::test]
+async fn a_job_can_be_awaited_in_a_task_of_its_own() {
+    let (flow, sum) = flow();
+    let etl = Etl::builder().flow(&flow).build();
+    let job = etl.start(&flow, object(json!({ "count": 4 }))).await;
+    let outcome = tokio::spawn(async move { job.unwrap().wait().await });
+    assert_eq!(outcome.await.unwrap().unwrap().output(&sum).unwrap(), 10);
+    let run = tokio::spawn(async move { etl.run(&flow, object(json!({ "count": 4 }))).await });
+    assert_eq!(run.await.unwrap().unwrap().output(&sum).unwrap(), 10);
+}
+
 #[tokio::test(start_paused = true)]
 async fn parameters_are_checked_by_the_types_that_take_them() {
     let (flow, _) = flow();

@@ -3,7 +3,7 @@
 mod cast;
 mod decimal;
 mod infer;
-mod text;
+mod text_format;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub(crate) use cast::{Builder, Cells};
 pub(crate) use infer::Guess;
-pub(crate) use text::{TextFormat, shape};
+pub(crate) use text_format::{TextFormat, shape};
 
 /// How many rows types are inferred from.
 pub(crate) const SAMPLE_ROWS: usize = 10_000;

@@ -6,7 +6,7 @@ mod content;
 mod input;
 mod output;
 mod path;
-mod target;
+mod staging;
 
 pub(crate) use compression::Compressed;
 pub use compression::Compression;
@@ -14,5 +14,5 @@ use compression::decompressed;
 pub(crate) use input::{Input, PARTITION_NULL, inputs};
 pub(crate) use output::OutFile;
 pub(crate) use path::{Location, safe_path};
-pub use target::Mode;
-pub(crate) use target::{Staging, Target};
+pub use staging::Mode;
+pub(crate) use staging::{Staging, Target};

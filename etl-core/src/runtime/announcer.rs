@@ -1,9 +1,10 @@
 //! Tells watchers and the jobs' logs what has become true. It works beside the drivers: neither a store that is away nor a
 //! slow bus may hold up a job that has to stop.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 
 use super::recorder::LogSender;
 use crate::contract::EventBus;
@@ -12,57 +13,107 @@ use crate::model::{
 };
 use crate::plan::Plan;
 
-/// The most groups of notices that are told at once.
-const BATCH: usize = 512;
+/// How long notices of steps wait for others to be told with. Waking watchers costs more than a step that does little.
+const GATHER: Duration = Duration::from_millis(1);
 
-/// Hands notices to the announcer.
-#[derive(Debug, Clone)]
-pub(crate) struct NoticeSender(mpsc::UnboundedSender<Vec<Event>>);
+/// Hands notices to the announcer, which ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct NoticeSender(Arc<Board>);
 
-impl NoticeSender {
-    /// Tells these in order, after all that were handed over before. Never waits: notices come of commits, so there are
-    /// no more than the store makes true.
-    pub(crate) fn tell(&self, notices: Vec<Event>) {
-        // Without an announcer the runtime has shut down: readers have the store.
-        let _ = self.0.send(notices);
+#[derive(Debug, Default)]
+struct Board {
+    waiting: Mutex<Waiting>,
+    /// Rung when something waits.
+    some: Notify,
+    /// Rung when it is not to wait for more.
+    urgent: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    notices: Vec<Event>,
+    closed: bool,
+}
+
+impl Board {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Announces until every sender is gone.
+impl NoticeSender {
+    /// Tells these in order, after all that were handed over before: at once if they tell of a job, and within a
+    /// millisecond if of steps. Never waits: notices come of commits, so there are no more than the store makes true.
+    pub(crate) fn tell(&self, notices: Vec<Event>) {
+        let is_urgent = notices
+            .iter()
+            .any(|notice| matches!(notice.kind, EventKind::Job { .. }));
+        let mut waiting = self.0.lock();
+        let was_empty = waiting.notices.is_empty();
+        waiting.notices.extend(notices);
+        if was_empty && !waiting.notices.is_empty() {
+            self.0.some.notify_one();
+        }
+        if is_urgent {
+            self.0.urgent.notify_one();
+        }
+    }
+}
+
+impl Drop for NoticeSender {
+    fn drop(&mut self) {
+        self.0.lock().closed = true;
+        self.0.some.notify_one();
+        self.0.urgent.notify_one();
+    }
+}
+
+/// Announces until the sender is gone.
 #[derive(Debug)]
 pub(crate) struct Announcer {
     logs: LogSender,
     events: Arc<dyn EventBus>,
-    notices: mpsc::UnboundedReceiver<Vec<Event>>,
+    board: Arc<Board>,
 }
 
 impl Announcer {
     pub(crate) fn new(logs: LogSender, events: Arc<dyn EventBus>) -> (Self, NoticeSender) {
-        let (sender, notices) = mpsc::unbounded_channel();
+        let board = Arc::<Board>::default();
         let announcer = Self {
             logs,
             events,
-            notices,
+            board: Arc::clone(&board),
         };
-        (announcer, NoticeSender(sender))
+        (announcer, NoticeSender(board))
     }
 
-    pub(crate) async fn run(mut self) {
-        let mut waiting = Vec::new();
-        while self.notices.recv_many(&mut waiting, BATCH).await > 0 {
-            let notices: Vec<Event> = waiting.drain(..).flatten().collect();
-            let mut logged = false;
-            for line in notices.iter().filter_map(failure_line) {
-                logged = true;
-                self.logs.record(line).await;
+    pub(crate) async fn run(self) {
+        loop {
+            self.board.some.notified().await;
+            let _ = tokio::time::timeout(GATHER, self.board.urgent.notified()).await;
+            let (notices, closed) = {
+                let mut waiting = self.board.lock();
+                (std::mem::take(&mut waiting.notices), waiting.closed)
+            };
+            self.announce(notices).await;
+            if closed {
+                return;
             }
-            // Who hears of a failure finds it in the log.
-            if logged {
-                self.logs.flush().await;
-            }
-            if let Err(error) = self.events.publish(notices).await {
-                tracing::debug!(%error, "events not published");
-            }
+        }
+    }
+
+    async fn announce(&self, notices: Vec<Event>) {
+        let mut logged = false;
+        for line in notices.iter().filter_map(failure_line) {
+            logged = true;
+            self.logs.record(line).await;
+        }
+        // Who hears of a failure finds it in the log.
+        if logged {
+            self.logs.flush().await;
+        }
+        if let Err(error) = self.events.publish(notices).await {
+            tracing::debug!(%error, "events not published");
         }
     }
 }

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::announcer::{NoticeSender, notices_of};
-use super::committer::CommitSender;
+use super::commit::commit;
 use super::keeper::Hold;
 use super::launcher::{Attempts, Launcher};
 use super::settings::Backends;
@@ -23,7 +24,6 @@ use crate::model::{AttemptKey, Change, Commit, Event, JobStatus, StepEvent, Time
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) backends: Backends,
-    pub(crate) commits: CommitSender,
     pub(crate) launcher: Arc<Launcher>,
     pub(crate) notices: NoticeSender,
     /// Steps that may run at once, over all jobs of the worker.
@@ -34,14 +34,18 @@ pub(crate) struct Shared {
     pub(crate) hand_back: CancellationToken,
 }
 
+/// A commit on its way to the store; what it comes to is an input.
+type Committing = BoxFuture<'static, Input>;
+
 /// Drives one job under one lease.
-#[derive(Debug)]
 pub(crate) struct Driver {
     shared: Arc<Shared>,
     machine: JobMachine,
     hold: Hold,
     namespace: Arc<str>,
     inputs: mpsc::UnboundedReceiver<Input>,
+    /// The commit under way: a job has at most one.
+    committing: Option<Committing>,
     /// For those who answer.
     answers: mpsc::UnboundedSender<Input>,
     slots: Vec<Slot>,
@@ -71,6 +75,7 @@ impl Driver {
             hold,
             namespace,
             inputs,
+            committing: None,
             answers,
             slots: Vec::new(),
             attempts: Attempts::new(),
@@ -139,21 +144,46 @@ impl Driver {
             }],
         };
         // Behind a commit that may still be under way: if that is lost, so is this.
-        self.shared.commits.send(commit, self.answers.clone());
-        while let Some(input) = self.inputs.recv().await {
+        let mut last = None;
+        for committing in [self.committing.take(), Some(self.send(commit))]
+            .into_iter()
+            .flatten()
+        {
+            let Some(input) = self.unless_lost(committing).await else {
+                return JobStatus::Running;
+            };
             self.before(&input);
-            match input {
-                Input::Committed { seq: of, verdict } if of == seq => {
-                    return match verdict {
-                        Verdict::Applied | Verdict::AlreadyApplied => JobStatus::Pending,
-                        Verdict::Lost { now } => now,
-                    };
+            last = Some(input);
+        }
+        match last {
+            Some(Input::Committed {
+                verdict: Verdict::Lost { now },
+                ..
+            }) => now,
+            _ => JobStatus::Pending,
+        }
+    }
+
+    /// Waits for a commit as long as the lease may hold.
+    async fn unless_lost(&mut self, mut committing: Committing) -> Option<Input> {
+        loop {
+            tokio::select! {
+                biased;
+                input = &mut committing => return Some(input),
+                input = self.inputs.recv() => if matches!(input, None | Some(Input::LeaseLost)) {
+                    return None;
                 }
-                Input::LeaseLost => break,
-                _ => {}
             }
         }
-        JobStatus::Running
+    }
+
+    fn send(&self, changes: Commit) -> Committing {
+        let store = Arc::clone(&self.shared.backends.store);
+        Box::pin(async move {
+            let seq = changes.seq;
+            let verdict = commit(&*store, changes).await;
+            Input::Committed { seq, verdict }
+        })
     }
 
     async fn next_input(&mut self) -> Input {
@@ -177,12 +207,25 @@ impl Driver {
             while attempts.next().await.is_some() {}
             std::future::pending::<Infallible>().await
         };
+        let committing = &mut self.committing;
+        let committed = async {
+            match committing {
+                Some(commit) => {
+                    let input = commit.await;
+                    *committing = None;
+                    input
+                }
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             () = self.shared.hand_back.cancelled() => Input::LeaseLost,
             // Before the inputs, for whatever an attempt has to say comes as one.
             never = listen => match never {},
+            // Before the commit, so that the next one takes as much as there is.
             input = self.inputs.recv() => input.unwrap_or(Input::LeaseLost),
+            input = committed => input,
             slot = self.shared.slots.take(), if wanted > 0 => match slot {
                 Some(slot) => {
                     self.slots.push(slot);
@@ -220,7 +263,7 @@ impl Driver {
             Effect::Commit(commit) => {
                 self.notices = notices_of(self.machine.plan(), &commit);
                 self.sent = commit.seq;
-                self.shared.commits.send(commit, self.answers.clone());
+                self.committing = Some(self.send(commit));
             }
             Effect::Start(task) => {
                 let key = task.key;

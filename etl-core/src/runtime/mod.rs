@@ -1,11 +1,11 @@
 //! The doing: the only layer that spawns, sleeps or retries I/O. File order is the life of a job: `intake`, `dispatcher`,
-//! `worker`, `driver`, `launcher`, `committer`, `announcer`, `keeper`, `reaper`.
+//! `worker`, `driver`, `launcher`, `commit`, `announcer`, `keeper`, `reaper`.
 //!
 //! Services are small and have a `tick()`; `service` is the one place that runs them in a loop.
 
 mod announcer;
 mod clock;
-mod committer;
+mod commit;
 mod dispatcher;
 mod driver;
 mod intake;

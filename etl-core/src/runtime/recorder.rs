@@ -5,7 +5,7 @@ use std::sync::Arc;
 use backon::BackoffBuilder;
 use tokio::sync::{mpsc, oneshot};
 
-use super::committer::{LONGEST_WAIT, store_waits};
+use super::commit::{LONGEST_WAIT, store_waits};
 use crate::contract::EventBus;
 use crate::contract::store::{Journal, StoreErrorKind};
 use crate::model::{Event, EventKind, LogLine};

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::announcer::Announcer;
-use super::committer::{Committer, LONGEST_WAIT, store_waits};
+use super::commit::{LONGEST_WAIT, store_waits};
 use super::dispatcher::Dispatcher;
 use super::driver::Shared;
 use super::intake::{Intake, IntakeError, Trigger};
@@ -55,14 +55,12 @@ impl Runtime {
     /// Outside a tokio runtime.
     pub fn start(backends: Backends, settings: Settings) -> Self {
         let store: Arc<dyn JobStore> = backends.store.clone();
-        let (committer, commits) = Committer::new(Arc::clone(&store));
         let (recorder, logs) = Recorder::new(backends.store.clone(), Arc::clone(&backends.events));
         let (announcer, notices) = Announcer::new(logs.clone(), Arc::clone(&backends.events));
         let hand_back = CancellationToken::new();
         let launcher = Launcher::new(backends.clone(), logs, settings.grace);
         let shared = Arc::new(Shared {
             backends: backends.clone(),
-            commits,
             launcher: Arc::new(launcher),
             notices,
             slots: Slots::new(settings.max_steps),
@@ -82,7 +80,6 @@ impl Runtime {
         let (beating, looking) = (Arc::clone(&keeper), keeper);
 
         let services = vec![
-            tokio::spawn(committer.run()),
             tokio::spawn(recorder.run()),
             tokio::spawn(announcer.run()),
             tokio::spawn(until(
@@ -191,7 +188,7 @@ impl Runtime {
             let _ = (&mut self.worker).await;
         }
         self.idle.cancel();
-        // The drivers held the last senders of commits, notices and log lines: these services end when all is written.
+        // The drivers held the last senders of notices and log lines: these services end when all is written.
         for service in &mut self.services {
             if tokio::time::timeout(LONGEST_WAIT * 2, &mut *service)
                 .await

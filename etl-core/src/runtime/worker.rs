@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use super::commit::commit;
 use super::driver::{Driver, Shared};
 use super::keeper::{Held, Hold, Keeper};
 use super::plans::Plans;
@@ -158,10 +159,7 @@ impl Worker {
             Ok(plan) => plan,
             Err(faults) => {
                 self.drivers.spawn(async move {
-                    ended(
-                        refuse(&shared, hold, inputs, answers, &job, &faults).await,
-                        true,
-                    )
+                    ended(refuse(&shared, hold, inputs, &job, &faults).await, true)
                 });
                 return;
             }
@@ -189,7 +187,6 @@ async fn refuse(
     shared: &Shared,
     hold: Hold,
     mut inputs: mpsc::UnboundedReceiver<Input>,
-    answers: mpsc::UnboundedSender<Input>,
     job: &JobSnapshot,
     faults: &[Fault],
 ) -> JobStatus {
@@ -198,23 +195,27 @@ async fn refuse(
         .map(|fault| format!("{}: {}", fault.pointer, fault.message))
         .collect();
     let error = format!("this worker can't run the pipeline: {}", faults.join("; "));
-    let commit = Commit {
+    let changes = Commit {
         lease: hold.lease(),
         seq: 1,
         at: shared.backends.clock.now(),
         changes: engine::give_up(job, error.clone()),
     };
-    let at = commit.at;
-    shared.commits.send(commit, answers);
+    let at = changes.at;
+    let committed = commit(&*shared.backends.store, changes);
+    tokio::pin!(committed);
     loop {
-        match inputs.recv().await {
-            Some(Input::Committed {
-                verdict: Verdict::Applied | Verdict::AlreadyApplied,
-                ..
-            }) => break,
-            // Its end was asked for: it ends anyway.
-            Some(Input::Cancel { .. }) => {}
-            _ => return JobStatus::Running,
+        tokio::select! {
+            biased;
+            verdict = &mut committed => match verdict {
+                Verdict::Applied | Verdict::AlreadyApplied => break,
+                Verdict::Lost { now } => return now,
+            },
+            input = inputs.recv() => match input {
+                // Its end was asked for: it ends anyway.
+                Some(Input::Cancel { .. }) => {}
+                _ => return JobStatus::Running,
+            },
         }
     }
     shared.notices.tell(vec![Event {

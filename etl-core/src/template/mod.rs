@@ -5,10 +5,12 @@ mod analysis;
 mod env;
 mod json;
 mod parse;
+mod render;
 mod scan;
 mod scope;
 #[cfg(test)]
 mod tests;
 
-pub use parse::{RenderError, Template, TemplateFault};
+pub use parse::{Template, TemplateFault};
+pub use render::RenderError;
 pub use scope::{Fact, Scope};

@@ -1,17 +1,14 @@
 //! A JSON value whose texts may be templates.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::Arc;
 
 use minijinja::{Environment, Error, ErrorKind, Expression};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::analysis::{Names, filters_and_tests, quoted_steps};
-use super::env::{ENVIRONMENT, MAX_RENDERED, too_large};
-use super::json::to_json;
+use super::env::ENVIRONMENT;
 use super::scan::{Code, scan};
-use super::scope::Scope;
 use crate::document::escape;
 
 /// The longest template text, in bytes. A longer text with `{{` in it is a document of its own and belongs in a file.
@@ -23,16 +20,16 @@ const STATEMENTS: [&str; 10] = [
 
 /// A JSON value whose texts may be templates, checked. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Template(Arc<Parsed>);
+pub struct Template(pub(super) Arc<Parsed>);
 
 #[derive(Debug)]
-struct Parsed {
-    node: Node,
+pub(super) struct Parsed {
+    pub(super) node: Node,
     names: Names,
 }
 
 #[derive(Debug)]
-enum Node {
+pub(super) enum Node {
     /// No template anywhere below: rendering gives this very value.
     Literal(Arc<Value>),
     /// One single `{{ expression }}`: the expression's own type is kept.
@@ -50,22 +47,6 @@ pub struct TemplateFault {
     pub pointer: String,
     /// What is wrong.
     pub message: String,
-}
-
-/// Why a template can't be rendered in a scope. Rendering it again gives the same.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub struct RenderError {
-    /// JSON pointer (RFC 6901) below the value that was parsed.
-    pub pointer: String,
-    /// What is wrong.
-    pub message: String,
-}
-
-impl fmt::Display for RenderError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let separator = if self.pointer.is_empty() { "" } else { ": " };
-        write!(f, "{}{separator}{}", self.pointer, self.message)
-    }
 }
 
 impl Template {
@@ -111,17 +92,6 @@ impl Template {
     /// Whether it depends on the item of a fan-out.
     pub fn uses_item(&self) -> bool {
         self.roots().contains("item") || self.roots().contains("index")
-    }
-
-    /// The value with every template replaced by what it gives. Without any, the same value again and no copy.
-    ///
-    /// # Errors
-    /// The first template that can't be rendered: something undefined, a wrong type, or too much work or text.
-    pub fn render(&self, scope: &Scope) -> Result<Arc<Value>, RenderError> {
-        if let Node::Literal(value) = &self.0.node {
-            return Ok(Arc::clone(value));
-        }
-        render(&self.0.node, &scope.to_value(), &mut String::new()).map(Arc::new)
     }
 }
 
@@ -172,7 +142,7 @@ fn node(
     }
 }
 
-fn within<T>(pointer: &mut String, key: &str, then: impl FnOnce(&mut String) -> T) -> T {
+pub(super) fn within<T>(pointer: &mut String, key: &str, then: impl FnOnce(&mut String) -> T) -> T {
     let length = pointer.len();
     pointer.push('/');
     pointer.push_str(&escape(key));
@@ -275,83 +245,8 @@ fn without_functions(found: std::collections::HashSet<String>) -> impl Iterator<
         .filter(move |name| !known.contains(name.as_str()))
 }
 
-fn render(
-    node: &Node,
-    scope: &minijinja::Value,
-    pointer: &mut String,
-) -> Result<Value, RenderError> {
-    let fault = |pointer: &str, message: String| RenderError {
-        pointer: pointer.into(),
-        message,
-    };
-    match node {
-        Node::Literal(value) => Ok((**value).clone()),
-        Node::Expression(expression) => {
-            let value = expression
-                .eval(scope.clone())
-                .map_err(|error| fault(pointer, explain(&error, "")))?;
-            to_json(&value).map_err(|message| fault(pointer, message))
-        }
-        Node::Text(text) => {
-            let mut bounded = Bounded::default();
-            let template = ENVIRONMENT
-                .template_from_str(text)
-                .map_err(|error| fault(pointer, explain(&error, text)))?;
-            let rendered = template
-                .render_captured_to(scope.clone(), &mut bounded)
-                .map(drop);
-            if bounded.overflowed {
-                return Err(fault(pointer, explain(&too_large(), "")));
-            }
-            rendered.map_err(|error| fault(pointer, explain(&error, text)))?;
-            String::from_utf8(bounded.written)
-                .map(Value::String)
-                .map_err(|error| fault(pointer, error.to_string()))
-        }
-        Node::List(nodes) => {
-            let items = nodes.iter().enumerate();
-            let items = items.map(|(at, node)| {
-                within(pointer, &at.to_string(), |pointer| {
-                    render(node, scope, pointer)
-                })
-            });
-            Ok(Value::Array(items.collect::<Result<_, _>>()?))
-        }
-        Node::Object(fields) => {
-            let mut object = Map::new();
-            for (key, node) in fields {
-                let value = within(pointer, key, |pointer| render(node, scope, pointer))?;
-                object.insert(key.clone(), value);
-            }
-            Ok(Value::Object(object))
-        }
-    }
-}
-
-/// Text that refuses to grow over the limit.
-#[derive(Default)]
-struct Bounded {
-    written: Vec<u8>,
-    overflowed: bool,
-}
-
-impl std::io::Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if self.written.len() + bytes.len() > MAX_RENDERED {
-            self.overflowed = true;
-            return Err(std::io::ErrorKind::StorageFull.into());
-        }
-        self.written.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 /// A MiniJinja error in our words, with the expression where it is known.
-fn explain(error: &Error, source: &str) -> String {
+pub(super) fn explain(error: &Error, source: &str) -> String {
     let range = error.range().and_then(|range| source.get(range));
     let detail = error
         .detail()

@@ -2,7 +2,6 @@
 
 mod cancel;
 mod connectors;
-mod follow;
 mod interrupts;
 mod job;
 mod jobs;
@@ -10,6 +9,7 @@ mod leftover;
 mod logs;
 mod retry;
 mod run;
+mod until_end;
 mod validate;
 
 use clap::CommandFactory;

@@ -5,7 +5,7 @@ use etl_core::model::{By, JobStatus};
 use etl_core::sdk::{Etl, RetryFrom};
 
 use super::interrupts::Interrupts;
-use super::{follow, job_of, leftover};
+use super::{job_of, leftover, until_end};
 use crate::args::RetryArgs;
 use crate::config::Config;
 use crate::embedded;
@@ -16,7 +16,7 @@ pub(crate) async fn execute(config: &Config, args: &RetryArgs) -> Result<Exit, F
     let store = embedded::serve_remembered(config).await?;
     let etl = embedded::engine(config, store.clone(), args.parallelism)?;
     let outcome = go_on(&etl, args, &mut interrupts).await;
-    follow::close(etl, store, &outcome).await;
+    until_end::close(etl, store, &outcome).await;
     outcome
 }
 
@@ -40,5 +40,5 @@ async fn go_on(etl: &Etl, args: &RetryArgs, interrupts: &mut Interrupts) -> Resu
     } else {
         etl.resume(job.id).await?
     };
-    follow::to_the_end(etl, handle, &pipeline, interrupts, args.json).await
+    until_end::to_the_end(etl, handle, &pipeline, interrupts, args.json).await
 }

@@ -12,7 +12,7 @@ use etl_core::sdk::Etl;
 use serde_json::{Map, Value, json};
 
 use super::interrupts::Interrupts;
-use super::{follow, leftover};
+use super::{leftover, until_end};
 use crate::args::RunArgs;
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
@@ -35,7 +35,7 @@ pub(crate) async fn execute(config: &Config, args: RunArgs) -> Result<Exit, Fail
     leftover::say_what_waits(&*store).await?;
     let etl = embedded::engine(config, store.clone(), args.parallelism)?;
     let outcome = submit_and_follow(&etl, file.as_deref(), document, &args, &mut interrupts).await;
-    follow::close(etl, store, &outcome).await;
+    until_end::close(etl, store, &outcome).await;
     outcome
 }
 
@@ -55,7 +55,7 @@ async fn submit_and_follow(
     trigger.context = context(file)?;
     leftover::refuse_if_full(&**etl.store(), &pipeline).await?;
     let handle = etl.submit(&pipeline, trigger).await?;
-    follow::to_the_end(etl, handle, &pipeline, interrupts, args.json).await
+    until_end::to_the_end(etl, handle, &pipeline, interrupts, args.json).await
 }
 
 /// The file that the argument means, or none if it is a pipeline's name.

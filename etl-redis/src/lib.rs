@@ -1,0 +1,1 @@
+//! Events, rate limits, caches and locks on Redis. Each is optional.

@@ -136,6 +136,8 @@ struct MemorySubscription {
 #[async_trait]
 impl Subscription for MemorySubscription {
     async fn next(&mut self) -> Option<Received> {
+        // Somebody who reads a full line in a loop must leave others their turn.
+        tokio::task::coop::consume_budget().await;
         loop {
             if let Some(event) = self.taken.pop_front() {
                 return Some(Received::Event(Arc::unwrap_or_clone(event)));

@@ -42,13 +42,17 @@ impl Board {
 }
 
 impl NoticeSender {
-    /// Tells these in order, after all that were handed over before: at once if they tell of a job, and within a
-    /// millisecond if of steps. Never waits: notices come of commits, so there are no more than the store makes true.
+    /// Tells these in order, after all that were handed over before: at once if they tell of a job, and after about
+    /// a millisecond if of steps. Never waits: notices come of commits, so there are no more than the store makes true.
     pub(crate) fn tell(&self, notices: Vec<Event>) {
         let is_urgent = notices
             .iter()
             .any(|notice| matches!(notice.kind, EventKind::Job { .. }));
         let mut waiting = self.0.lock();
+        // Without an announcer nobody would ever take them.
+        if waiting.closed {
+            return;
+        }
         let was_empty = waiting.notices.is_empty();
         waiting.notices.extend(notices);
         if was_empty && !waiting.notices.is_empty() {
@@ -115,6 +119,15 @@ impl Announcer {
         if let Err(error) = self.events.publish(notices).await {
             tracing::debug!(%error, "events not published");
         }
+    }
+}
+
+impl Drop for Announcer {
+    fn drop(&mut self) {
+        *self.board.lock() = Waiting {
+            notices: Vec::new(),
+            closed: true,
+        };
     }
 }
 

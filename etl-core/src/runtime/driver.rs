@@ -1,20 +1,22 @@
-//! Moves inputs to a job's machine and its effects to where they are carried out. It has no policy of its own, and waits for
-//! nothing but the next input: whatever takes time happens in a task beside it.
+//! Moves inputs to a job's machine and its effects to where they are carried out. It has no policy of its own. It polls all that
+//! it waits for together: the commit, the attempts, the clock, a place to run in. What a connector does happens elsewhere.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::announcer::{NoticeSender, notices_of};
+use super::attempts::{Attempts, poll_some};
 use super::commit::commit;
 use super::keeper::Hold;
-use super::launcher::{Attempts, Launcher};
+use super::launcher::Launcher;
 use super::settings::Backends;
 use super::slots::{Slot, Slots};
 use crate::engine::{Effect, Input, JobMachine};
@@ -32,6 +34,13 @@ pub(crate) struct Shared {
     pub(crate) margin: Duration,
     /// Cancelled when jobs are to be given back as they are.
     pub(crate) hand_back: CancellationToken,
+}
+
+/// What comes next.
+enum Next {
+    Input(Input),
+    Due,
+    Slot(Slot),
 }
 
 /// A commit on its way to the store; what it comes to is an input.
@@ -112,16 +121,14 @@ impl Driver {
     /// dropped.
     async fn close(mut self, status: JobStatus) -> JobStatus {
         let job_id = self.hold.lease().job;
-        let attempts = &mut self.attempts;
-        let stop = async { while attempts.next().await.is_some() {} };
-        if tokio::time::timeout(self.shared.margin, stop)
+        if tokio::time::timeout(self.shared.margin, self.attempts.ended())
             .await
             .is_err()
         {
             tracing::warn!(%job_id, "attempts did not stop in time and were abandoned");
         }
         if status == JobStatus::Running && self.shared.hand_back.is_cancelled() {
-            self.attempts.clear();
+            self.attempts.drop_all();
             self.hand_back().await
         } else {
             status
@@ -196,46 +203,45 @@ impl Driver {
         }
         let clock = Arc::clone(&self.shared.backends.clock);
         let wake_at = self.wake_at;
-        let due = async {
-            match wake_at {
-                Some(at) => tokio::time::sleep(at.since(clock.now())).await,
-                None => std::future::pending().await,
-            }
-        };
-        let attempts = &mut self.attempts;
-        let listen = async {
-            while attempts.next().await.is_some() {}
-            std::future::pending::<Infallible>().await
-        };
+        let mut due = pin!(wake_at.map(|at| tokio::time::sleep(at.since(clock.now()))));
+        let mut hand_back = pin!(self.shared.hand_back.cancelled());
+        let mut slot = pin!((wanted > 0).then(|| self.shared.slots.take()));
+        let (attempts, inputs) = (&mut self.attempts, &mut self.inputs);
         let committing = &mut self.committing;
-        let committed = async {
-            match committing {
-                Some(commit) => {
-                    let input = commit.await;
-                    *committing = None;
-                    input
-                }
-                None => std::future::pending().await,
+        let next = poll_fn(|cx| {
+            if hand_back.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Next::Input(Input::LeaseLost));
             }
-        };
-        tokio::select! {
-            biased;
-            () = self.shared.hand_back.cancelled() => Input::LeaseLost,
-            // Before the inputs, for whatever an attempt has to say comes as one.
-            never = listen => match never {},
-            // Before the commit, so that the next one takes as much as there is.
-            input = self.inputs.recv() => input.unwrap_or(Input::LeaseLost),
-            input = committed => input,
-            slot = self.shared.slots.take(), if wanted > 0 => match slot {
-                Some(slot) => {
-                    self.slots.push(slot);
-                    Input::Slots(1)
-                }
-                None => Input::LeaseLost,
-            },
-            () = due => {
+            // What was said comes first, and only when all of it is dealt with is anybody listened to again: who talks
+            // without an end is as fast as the store and the machine, and the clock is looked at between.
+            if let Poll::Ready(input) = inputs.poll_recv(cx) {
+                return Poll::Ready(Next::Input(input.unwrap_or(Input::LeaseLost)));
+            }
+            if let Poll::Ready(input) = poll_some(committing.as_mut().map(|c| c.as_mut()), cx) {
+                *committing = None;
+                return Poll::Ready(Next::Input(input));
+            }
+            if poll_some(due.as_mut().as_pin_mut(), cx).is_ready() {
+                return Poll::Ready(Next::Due);
+            }
+            if let Poll::Ready(slot) = poll_some(slot.as_mut().as_pin_mut(), cx) {
+                return Poll::Ready(slot.map_or(Next::Input(Input::LeaseLost), Next::Slot));
+            }
+            attempts.listen(cx);
+            inputs
+                .poll_recv(cx)
+                .map(|input| Next::Input(input.unwrap_or(Input::LeaseLost)))
+        })
+        .await;
+        match next {
+            Next::Input(input) => input,
+            Next::Due => {
                 self.wake_at = None;
                 Input::Due
+            }
+            Next::Slot(slot) => {
+                self.slots.push(slot);
+                Input::Slots(1)
             }
         }
     }

@@ -7,13 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::attempts::Attempts;
 use super::recorder::LogSender;
 use super::settings::Backends;
 use crate::contract::{CredentialError, Executor, ExecutorErrorKind, Run};
@@ -29,9 +28,6 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
 /// The longest message of a log line, and as much again of details as JSON. 16 KiB, as of Docker's log lines.
 const LINE_BYTES: usize = 16 * 1024;
-
-/// The attempts of one job that are being listened to.
-pub(crate) type Attempts = FuturesUnordered<BoxFuture<'static, ()>>;
 
 /// Starts attempts and listens to them.
 #[derive(Debug)]
@@ -64,11 +60,11 @@ impl Launcher {
     ) -> CancellationToken {
         let stop = CancellationToken::new();
         let (launcher, stopped) = (Arc::clone(self), stop.clone());
-        attempts.push(Box::pin(async move {
+        attempts.push(async move {
             let voice = Voice::new(task.key, Arc::clone(&task.step_name), inputs);
             let run = launcher.start(task, &namespace);
             launcher.attend(run, &stopped, voice).await;
-        }));
+        });
         stop
     }
 
@@ -87,12 +83,17 @@ impl Launcher {
         }
         let stop = CancellationToken::new();
         let (launcher, stopped) = (Arc::clone(self), stop.clone());
-        attempts.push(Box::pin(async move {
+        attempts.push(async move {
             let run = match launcher.executor(executor) {
-                Ok(executor) => executor.adopt(&key).await.unwrap_or_else(|error| {
-                    tracing::warn!(%error, job_id = %key.job, "attempt not looked for, it counts as lost");
-                    None
-                }),
+                // The job would wait for ever: a bug of an executor is the loss of the attempt.
+                Ok(executor) => match AssertUnwindSafe(executor.adopt(&key)).catch_unwind().await {
+                    Ok(Ok(run)) => run,
+                    Ok(Err(error)) => {
+                        tracing::warn!(%error, job_id = %key.job, "attempt not looked for, it counts as lost");
+                        None
+                    }
+                    Err(_) => None,
+                },
                 Err(_) => None,
             };
             let _ = inputs.send(Input::Adopted {
@@ -105,7 +106,7 @@ impl Launcher {
                     .attend(std::future::ready(Ok(run)), &stopped, voice)
                     .await;
             }
-        }));
+        });
         Some(stop)
     }
 

@@ -4,6 +4,7 @@
 //! Services are small and have a `tick()`; `service` is the one place that runs them in a loop.
 
 mod announcer;
+mod attempts;
 mod clock;
 mod commit;
 mod dispatcher;

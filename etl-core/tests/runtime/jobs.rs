@@ -30,6 +30,30 @@ async fn a_panic_is_a_failure_of_its_step_alone() {
     );
 }
 
+/// On one thread, so that whoever takes all turns takes them from everybody.
+#[tokio::test]
+async fn a_step_that_never_stops_talking_is_stopped() {
+    for floods in ["lines", "progress", "checkpoints"] {
+        let (probe, _, etl) = setup();
+        let mut loud = step("loud", &[], json!({ "floods": floods }));
+        loud.timeout_seconds = 1;
+        loud.retry_count = 0;
+        let to_cancel = pipeline("c", vec![loud.clone()]);
+        let cancelled = etl.start(&to_cancel, none()).await.unwrap();
+        probe.until_at_once(1).await;
+        etl.cancel(cancelled.id(), "enough").await.unwrap();
+        let timed_out = etl.start(&pipeline("t", vec![loud]), none()).await.unwrap();
+        let both = async { (cancelled.wait().await, timed_out.wait().await) };
+        let both = tokio::time::timeout(Duration::from_secs(20), both).await;
+        let (cancelled, timed_out) = both.unwrap_or_else(|_| panic!("{floods} go on"));
+        assert_eq!(cancelled.unwrap().status(), JobStatus::Cancelled);
+        assert_eq!(
+            timed_out.unwrap().step("loud").unwrap().status,
+            StepStatus::Timeout
+        );
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_job_ends_at_once_and_a_deaf_step_is_abandoned() {
     for (deaf, longest) in [(false, 1), (true, 11)] {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use etl_core::contract::{Connector, NoCredential, StepContext};
+use etl_core::contract::{Connector, NoCredential, Progress, StepContext};
 use etl_core::memory::MemoryStore;
 use etl_core::model::*;
 use etl_core::sdk::{Etl, EtlBuilder};
@@ -34,10 +34,41 @@ pub(crate) struct ProbeConfig {
     /// The length of one more line.
     #[serde(default)]
     long_line: usize,
+    /// What it says without an end, until it is told to stop.
+    #[serde(default)]
+    floods: Option<Flood>,
     #[serde(default)]
     fails: Option<String>,
     #[serde(default)]
     value: Value,
+}
+
+#[derive(Clone, Copy, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Flood {
+    Lines,
+    Progress,
+    Checkpoints,
+}
+
+impl Flood {
+    async fn pour(self, ctx: &StepContext) {
+        let mut count = 0_u64;
+        while !ctx.cancelled().is_cancelled() {
+            count += 1;
+            match self {
+                Self::Lines => ctx.info("line").await,
+                Self::Checkpoints => ctx.checkpoint(json!(count)).await,
+                Self::Progress => {
+                    ctx.progress(Progress {
+                        rows_processed: count,
+                        ..Progress::default()
+                    });
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    }
 }
 
 /// Counts an attempt while it is there, also if its future is dropped.
@@ -81,6 +112,10 @@ impl Connector for Probe {
             ctx.info("é".repeat(config.long_line / 2)).await;
         }
         assert!(!config.panics, "as told");
+        if let Some(flood) = config.floods {
+            flood.pour(&ctx).await;
+            return Err(StepError::transient("stopped"));
+        }
         let sleep = tokio::time::sleep(Duration::from_secs(config.seconds));
         if config.deaf {
             sleep.await;

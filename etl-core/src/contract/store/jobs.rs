@@ -67,9 +67,9 @@ pub trait JobStore: Send + Sync + Debug + 'static {
         ttl: Duration,
     ) -> Result<Vec<LeaseState>>;
 
-    /// Applies commits in order, and answers in the order of `batch`. Many jobs commit at the same time, each for itself: a store
-    /// that pays for durability SHOULD make what is under way together true at once (group commit). Each holds or fails as a whole, and a lost one MUST NOT
-    /// disturb the others. The first that fits says what becomes of a commit:
+    /// Applies commits in order, and answers in the order of `batch`. Each holds or fails as a whole, and a lost one MUST NOT
+    /// disturb the others. Many jobs commit at the same time, each for itself: a store that pays for durability SHOULD make
+    /// what is under way together true at once (group commit). The first that fits says what becomes of a commit:
     ///
     /// 1. The job is not there: `Lost` with `cancelled`. Its fence is not the last claim's: `Lost`.
     /// 2. Its `seq` was applied under this fence (the last one or one before): `AlreadyApplied`, wherever the job is now.

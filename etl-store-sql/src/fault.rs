@@ -1,26 +1,29 @@
-//! What can go wrong in the database, sorted by what a caller of the store can do. It never holds a row's value.
+//! What can go wrong in a database, sorted by what a caller of the store can do. It never holds a row's value.
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use etl_core::contract::{StoreError, StoreErrorKind};
+use sqlx::error::DatabaseError;
+
+use crate::codes;
 
 /// A failure that is not yet anybody's answer: it can be shared by all requests of a group.
 #[derive(Debug, Clone)]
-pub(crate) struct Fault {
-    pub(crate) kind: StoreErrorKind,
+pub struct Fault {
+    /// What a caller can do.
+    pub kind: StoreErrorKind,
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
 /// The result of a piece of work in the database.
-pub(crate) type Result<T, E = Fault> = std::result::Result<T, E>;
+pub type Result<T, E = Fault> = std::result::Result<T, E>;
 
-/// A failure with the file that it is about.
+/// A failure with the place that it is about.
 #[derive(Debug, thiserror::Error)]
-#[error("database {}", path.display())]
-struct InFile {
-    path: PathBuf,
+#[error("database {place}")]
+struct InPlace {
+    place: String,
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
@@ -30,16 +33,18 @@ struct InFile {
 struct Said(String);
 
 impl Fault {
-    pub(crate) const fn new(kind: StoreErrorKind) -> Self {
+    /// A failure of which nothing more is known.
+    pub const fn new(kind: StoreErrorKind) -> Self {
         Self { kind, source: None }
     }
 
     /// A failure that is explained in words.
-    pub(crate) fn said(kind: StoreErrorKind, message: impl Into<String>) -> Self {
+    pub fn said(kind: StoreErrorKind, message: impl Into<String>) -> Self {
         Self::caused(kind, Said(message.into()))
     }
 
-    pub(crate) fn caused(kind: StoreErrorKind, source: impl Error + Send + Sync + 'static) -> Self {
+    /// A failure with its cause.
+    pub fn caused(kind: StoreErrorKind, source: impl Error + Send + Sync + 'static) -> Self {
         Self {
             kind,
             source: Some(Arc::new(source)),
@@ -47,18 +52,20 @@ impl Fault {
     }
 
     /// A stored value that can't be read.
-    pub(crate) fn corrupt(source: impl Error + Send + Sync + 'static) -> Self {
+    pub fn corrupt(source: impl Error + Send + Sync + 'static) -> Self {
         Self::caused(StoreErrorKind::Corrupt, source)
     }
 
-    pub(crate) fn illegal(message: impl Into<String>) -> Self {
+    /// Something that the protocol does not allow.
+    pub fn illegal(message: impl Into<String>) -> Self {
         Self::said(StoreErrorKind::Illegal, message)
     }
 
     /// The same failure, told as one of COMMIT: whether it took effect can't be known, unless the database itself says no.
-    pub(crate) fn in_commit(self) -> Self {
+    pub fn in_commit(self) -> Self {
+        let refused = self.database().is_some_and(codes::is_refusal_to_write);
         match self.kind {
-            StoreErrorKind::Unavailable if !self.is_refusal_to_write() => Self {
+            StoreErrorKind::Unavailable if !refused => Self {
                 kind: StoreErrorKind::OutcomeUnknown,
                 ..self
             },
@@ -66,15 +73,23 @@ impl Fault {
         }
     }
 
-    /// The same failure, with the file that it is about.
-    pub(crate) fn in_file(self, path: &Path) -> Self {
-        let path = path.to_owned();
+    /// The same failure, with the place that it is about: a file, or a URL without its secrets.
+    pub fn in_place(self, place: impl Into<String>) -> Self {
+        let place = place.into();
         let source = self.source;
-        Self::caused(self.kind, InFile { path, source })
+        Self::caused(self.kind, InPlace { place, source })
+    }
+
+    /// Whether it is about what was asked, and not about the place.
+    pub fn is_of_one_request(&self) -> bool {
+        !matches!(
+            self.kind,
+            StoreErrorKind::Unavailable | StoreErrorKind::OutcomeUnknown
+        )
     }
 
     /// As the answer of an operation.
-    pub(crate) fn of(self, op: &'static str) -> StoreError {
+    pub fn of(self, op: &'static str) -> StoreError {
         let error = StoreError::new(op, self.kind);
         match self.source {
             Some(source) => error.because(source),
@@ -82,34 +97,20 @@ impl Fault {
         }
     }
 
-    /// Whether SQLite gave up before it wrote the end of the transaction: the disk is full, or somebody held the lock.
-    fn is_refusal_to_write(&self) -> bool {
-        self.source
-            .as_ref()
-            .and_then(|source| source.downcast_ref::<sqlx::Error>())
-            .and_then(code)
-            .is_some_and(|code| matches!(code & 0xff, BUSY | FULL))
+    /// What the database itself said, if it was the database.
+    fn database(&self) -> Option<&dyn DatabaseError> {
+        let source = self.source.as_ref()?;
+        source.downcast_ref::<sqlx::Error>()?.as_database_error()
     }
 }
-
-const PERM: i32 = 3;
-const BUSY: i32 = 5;
-const LOCKED: i32 = 6;
-const NOMEM: i32 = 7;
-const READONLY: i32 = 8;
-const INTERRUPT: i32 = 9;
-const IOERR: i32 = 10;
-const FULL: i32 = 13;
-const CANTOPEN: i32 = 14;
-const CONSTRAINT: i32 = 19;
-const CONSTRAINT_FOREIGNKEY: i32 = CONSTRAINT | (3 << 8);
-const IOERR_CORRUPTFS: i32 = IOERR | (33 << 8);
 
 impl From<sqlx::Error> for Fault {
     fn from(error: sqlx::Error) -> Self {
         let kind = match &error {
-            sqlx::Error::Database(_) => code(&error).map_or(StoreErrorKind::Corrupt, kind_of),
+            sqlx::Error::Database(error) => codes::kind(&**error),
             sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed
@@ -120,47 +121,9 @@ impl From<sqlx::Error> for Fault {
     }
 }
 
-/// SQLite's extended result code.
-fn code(error: &sqlx::Error) -> Option<i32> {
-    error.as_database_error()?.code()?.parse().ok()
-}
-
-/// Result codes: <https://www.sqlite.org/rescode.html>.
-fn kind_of(code: i32) -> StoreErrorKind {
-    if code == IOERR_CORRUPTFS {
-        return StoreErrorKind::Corrupt;
-    }
-    match code & 0xff {
-        PERM | BUSY | LOCKED | NOMEM | READONLY | INTERRUPT | IOERR | FULL | CANTOPEN => {
-            StoreErrorKind::Unavailable
-        }
-        CONSTRAINT if code == CONSTRAINT_FOREIGNKEY => StoreErrorKind::NotFound,
-        CONSTRAINT => StoreErrorKind::Illegal,
-        _ => StoreErrorKind::Corrupt,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_result_code_says_what_the_caller_can_do() {
-        for (code, kind) in [
-            (13, StoreErrorKind::Unavailable),
-            (IOERR | (4 << 8), StoreErrorKind::Unavailable),
-            (8, StoreErrorKind::Unavailable),
-            (BUSY | (2 << 8), StoreErrorKind::Unavailable),
-            (11, StoreErrorKind::Corrupt),
-            (26, StoreErrorKind::Corrupt),
-            (IOERR_CORRUPTFS, StoreErrorKind::Corrupt),
-            (1811, StoreErrorKind::Illegal),
-            (275, StoreErrorKind::Illegal),
-            (787, StoreErrorKind::NotFound),
-        ] {
-            assert_eq!(kind_of(code), kind, "{code}");
-        }
-    }
 
     #[test]
     fn a_lost_connection_in_commit_leaves_the_outcome_unknown() {

@@ -10,28 +10,31 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::error::{Fault, Result};
+use crate::fault::{Fault, Result};
 use crate::letters::{LetterRow, StoredHook};
 use crate::rows::{count, item_column, json, time};
 use crate::steps::{self, StepNow, StepWrite};
 
 /// A job row as far as commits need it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct JobNow {
-    pub(crate) status: JobStatus,
-    pub(crate) fence: Fence,
+pub struct JobNow {
+    /// Where it is.
+    pub status: JobStatus,
+    /// The fence of its last claim.
+    pub fence: Fence,
     /// The last commit applied under that fence.
-    pub(crate) seq: u64,
-    pub(crate) started_at: Option<Timestamp>,
+    pub seq: u64,
+    /// When it started.
+    pub started_at: Option<Timestamp>,
 }
 
 /// What becomes true of a job row.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct JobMove {
+pub struct JobMove {
     job: JobId,
     seq: i64,
     /// `None` while the job goes on; then only `seq` counts.
-    pub(crate) status: Option<&'static str>,
+    pub status: Option<&'static str>,
     waiting_since: Option<String>,
     completed_at: Option<String>,
     duration_ms: Option<i64>,
@@ -42,14 +45,14 @@ pub(crate) struct JobMove {
 }
 
 /// A pending execution of an item: its id, the job, the step, the item's position, the item.
-pub(crate) type ItemRow = (Uuid, JobId, u32, u32, String);
+pub type ItemRow = (Uuid, JobId, u32, u32, String);
 
 /// A checkpoint: the job, `order_index`, `item_index`, its number, its state, when.
-pub(crate) type CheckpointRow = (JobId, u32, i64, i64, String, String);
+pub type CheckpointRow = (JobId, u32, i64, i64, String, String);
 
 /// Rows as they stand after the commits that were added, and what has to be written for it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Plan {
+pub struct Plan {
     jobs: HashMap<JobId, JobNow>,
     steps: HashMap<(JobId, StepKey), StepNow>,
     letters: HashSet<(JobId, StepKey)>,
@@ -57,17 +60,24 @@ pub(crate) struct Plan {
     /// How often a row has moved.
     depth: HashMap<(JobId, StepKey), usize>,
     /// Moves, the n-th of each row in the n-th wave.
-    pub(crate) waves: Vec<Vec<StepWrite>>,
-    pub(crate) items: Vec<ItemRow>,
-    pub(crate) checkpoints: HashMap<(JobId, StepKey), CheckpointRow>,
-    pub(crate) forgotten: Vec<(JobId, u32, i64)>,
-    pub(crate) letter_rows: Vec<LetterRow>,
-    pub(crate) hook_rows: Vec<StoredHook>,
-    pub(crate) job_writes: HashMap<JobId, JobMove>,
+    pub waves: Vec<Vec<StepWrite>>,
+    /// Items to insert.
+    pub items: Vec<ItemRow>,
+    /// Checkpoints to keep.
+    pub checkpoints: HashMap<(JobId, StepKey), CheckpointRow>,
+    /// Checkpoints to forget: job, `order_index`, `item_index`.
+    pub forgotten: Vec<(JobId, u32, i64)>,
+    /// Dead letters to insert.
+    pub letter_rows: Vec<LetterRow>,
+    /// Hooks to insert.
+    pub hook_rows: Vec<StoredHook>,
+    /// What becomes of the job rows.
+    pub job_writes: HashMap<JobId, JobMove>,
 }
 
 impl Plan {
-    pub(crate) fn new(
+    /// How the rows stand, and nothing to be written yet.
+    pub fn new(
         jobs: HashMap<JobId, JobNow>,
         steps: HashMap<(JobId, StepKey), StepNow>,
         letters: HashSet<(JobId, StepKey)>,
@@ -83,7 +93,7 @@ impl Plan {
     }
 
     /// Adds the commits of one request. On an error the plan is not to be used any more.
-    pub(crate) fn add_batch(&mut self, batch: &[Commit], now: Timestamp) -> Result<Vec<Verdict>> {
+    pub fn add_batch(&mut self, batch: &[Commit], now: Timestamp) -> Result<Vec<Verdict>> {
         batch.iter().map(|commit| self.add(commit, now)).collect()
     }
 

@@ -10,10 +10,9 @@ use etl_core::model::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::{ColumnIndex, Decode, Row, Type};
 
-use crate::error::{Fault, Result};
+use crate::fault::{Fault, Result};
 
 /// The `item_index` of a row that is about the step itself. Not NULL, because NULLs are all different in a unique index.
 const NO_ITEM: i64 = -1;
@@ -23,32 +22,32 @@ const FIRST_TIME: i64 = -62_167_219_200_000_000;
 const LAST_TIME: i64 = 253_402_300_799_999_999;
 
 /// A time as a column holds it. Outside the years 0 to 9999 it is the nearest one inside, so that text sorts as times do.
-pub(crate) fn time(at: Timestamp) -> String {
+pub fn time(at: Timestamp) -> String {
     Timestamp::from_micros(at.as_micros().clamp(FIRST_TIME, LAST_TIME)).to_string()
 }
 
 /// A count as a column holds it: SQLite's integers are signed.
-pub(crate) fn count(number: u64) -> i64 {
+pub fn count(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-pub(crate) fn item_column(key: StepKey) -> i64 {
+/// `item_index` of a step execution.
+pub fn item_column(key: StepKey) -> i64 {
     key.item.map_or(NO_ITEM, i64::from)
 }
 
 /// A value as JSON text.
-pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String> {
+pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(Fault::corrupt)
 }
 
-pub(crate) fn parse<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(
-    text: &str,
-) -> Result<T> {
+/// A text that has a type of its own.
+pub fn parse<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(text: &str) -> Result<T> {
     text.parse().map_err(Fault::corrupt)
 }
 
 /// JSON text as a value. What can't be read is told by its place alone: the text is a user's.
-pub(crate) fn parse_json<T: DeserializeOwned>(text: &str) -> Result<T> {
+pub fn parse_json<T: DeserializeOwned>(text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| {
         Fault::said(
             etl_core::contract::StoreErrorKind::Corrupt,
@@ -62,16 +61,22 @@ pub(crate) fn parse_json<T: DeserializeOwned>(text: &str) -> Result<T> {
 }
 
 /// Reading columns by position.
-pub(crate) trait Columns {
+pub trait Columns {
+    /// A text.
     fn str(&self, column: usize) -> Result<&str>;
+    /// A text, or NULL.
     fn opt_str(&self, column: usize) -> Result<Option<&str>>;
+    /// An integer.
     fn int(&self, column: usize) -> Result<i64>;
+    /// An integer, or NULL.
     fn opt_int(&self, column: usize) -> Result<Option<i64>>;
 
+    /// A text of one's own, or NULL.
     fn owned(&self, column: usize) -> Result<Option<String>> {
         Ok(self.opt_str(column)?.map(str::to_owned))
     }
 
+    /// A text to be shared.
     fn shared(&self, column: usize) -> Result<Arc<str>> {
         Ok(self.str(column)?.into())
     }
@@ -84,6 +89,7 @@ pub(crate) trait Columns {
         parse(self.str(column)?)
     }
 
+    /// The same, or NULL.
     fn opt_parsed<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(
         &self,
         column: usize,
@@ -96,6 +102,7 @@ pub(crate) trait Columns {
         self.opt_str(column)?.map(parse_json).transpose()
     }
 
+    /// An integer of a smaller type.
     fn number<T: TryFrom<i64, Error: Display>>(&self, column: usize) -> Result<T> {
         let number = self.int(column)?;
         T::try_from(number).map_err(|error| {
@@ -106,6 +113,7 @@ pub(crate) trait Columns {
         })
     }
 
+    /// The same, or NULL.
     fn opt_number<T: TryFrom<i64, Error: Display>>(&self, column: usize) -> Result<Option<T>> {
         match self.opt_int(column)? {
             Some(_) => self.number(column).map(Some),
@@ -127,7 +135,12 @@ pub(crate) trait Columns {
     }
 }
 
-impl Columns for SqliteRow {
+impl<R: Row> Columns for R
+where
+    usize: ColumnIndex<R>,
+    for<'r> &'r str: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> i64: Decode<'r, R::Database> + Type<R::Database>,
+{
     fn str(&self, column: usize) -> Result<&str> {
         Ok(self.try_get(column)?)
     }
@@ -145,18 +158,11 @@ impl Columns for SqliteRow {
     }
 }
 
-/// The columns that [`job_record`] reads, of `job_executions j` and `pipelines p`.
-macro_rules! job_columns {
-    () => {
-        "j.id, j.pipeline_id, p.name, p.namespace, j.pipeline_version, j.status, j.trigger_type, j.triggered_by, \
-         j.scheduled_for, j.parameters, j.context, j.priority, j.started_at, j.completed_at, j.duration_ms, \
-         j.worker_id, j.fence, j.lease_expires_at, j.retry_of, j.retry_attempt, j.cancel_requested, \
-         j.rows_processed, j.bytes_transferred, j.error_message, j.error_stack, j.created_at"
-    };
-}
-pub(crate) use job_columns;
-
-pub(crate) fn job_record(row: &SqliteRow) -> Result<JobRecord> {
+/// A job of a row that has these columns: `id`, `pipeline_id`, the pipeline's `name` and `namespace`, `pipeline_version`, `status`,
+/// `trigger_type`, `triggered_by`, `scheduled_for`, `parameters`, `context`, `priority`, `started_at`, `completed_at`, `duration_ms`,
+/// `worker_id`, `fence`, `lease_expires_at`, `retry_of`, `retry_attempt`, `cancel_requested`, `rows_processed`,
+/// `bytes_transferred`, `error_message`, `error_stack`, `created_at`.
+pub fn job_record(row: &impl Columns) -> Result<JobRecord> {
     Ok(JobRecord {
         id: row.parsed(0)?,
         pipeline_id: row.parsed(1)?,
@@ -187,20 +193,9 @@ pub(crate) fn job_record(row: &SqliteRow) -> Result<JobRecord> {
     })
 }
 
-/// The columns that [`step_record`] reads, of `step_executions s`.
-macro_rules! step_columns {
-    () => {
-        "s.order_index, s.item_index, s.status, s.attempt, s.lost, s.started_at, s.completed_at, s.duration_ms, \
-         s.next_run_at, s.item_count, s.output_data, s.artifacts, s.rows_processed, s.bytes_transferred, s.metrics, \
-         s.skip_reason, s.error_class, s.error_message, s.error_stack, s.id, s.step_id, s.progress, s.input_data, \
-         s.logs_url, s.artifacts_url, s.created_at"
-    };
-}
-pub(crate) use step_columns;
-
 /// A step's row, with the names that the document gives it.
-pub(crate) fn step_record(
-    row: &SqliteRow,
+pub fn step_record(
+    row: &impl Columns,
     job: JobId,
     names: impl FnOnce(u32) -> Option<(Arc<str>, Arc<str>)>,
 ) -> Result<StepRecord> {
@@ -245,7 +240,7 @@ pub(crate) fn step_record(
 }
 
 /// A step past `pending` as recovery needs it; the first column is the job's id.
-pub(crate) fn step_snapshot(row: &SqliteRow) -> Result<(JobId, StepSnapshot)> {
+pub fn step_snapshot(row: &impl Columns) -> Result<(JobId, StepSnapshot)> {
     let checkpoint = match row.opt_number(13)? {
         Some(seq) => Some((seq, row.json::<Value>(14)?.unwrap_or_default())),
         None => None,
@@ -267,15 +262,8 @@ pub(crate) fn step_snapshot(row: &SqliteRow) -> Result<(JobId, StepSnapshot)> {
     Ok((row.parsed(0)?, snapshot))
 }
 
-/// The columns that [`log_line`] reads.
-macro_rules! log_columns {
-    () => {
-        "seq, step, item_index, attempt, timestamp, level, message, metadata"
-    };
-}
-pub(crate) use log_columns;
-
-pub(crate) fn log_line(row: &SqliteRow, job: JobId) -> Result<LogLine> {
+/// A line of a row: `seq`, `step`, `item_index`, `attempt`, `timestamp`, `level`, `message`, `metadata`.
+pub fn log_line(row: &impl Columns, job: JobId) -> Result<LogLine> {
     Ok(LogLine {
         job_id: job,
         seq: row.number(0)?,
@@ -290,7 +278,7 @@ pub(crate) fn log_line(row: &SqliteRow, job: JobId) -> Result<LogLine> {
 }
 
 /// A word of a vocabulary that reads by serde alone.
-pub(crate) fn word<T: DeserializeOwned>(word: &str) -> Result<T> {
+pub fn word<T: DeserializeOwned>(word: &str) -> Result<T> {
     use serde::de::IntoDeserializer;
     use serde::de::value::{Error, StrDeserializer};
     let word: StrDeserializer<'_, Error> = word.into_deserializer();

@@ -16,10 +16,11 @@ use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 use uuid::{NoContext, Uuid};
 
-use crate::error::{Fault, Result};
-use crate::rows::{Columns, count, json, parse_json, time};
 use crate::store::SqliteStore;
-use crate::writer::{Answers, Tx};
+use crate::writer::Tx;
+use etl_store_sql::Answers;
+use etl_store_sql::{Columns, count, json, parse_json, time};
+use etl_store_sql::{Fault, Result};
 
 /// How many documents are kept parsed.
 const KEPT_DOCUMENTS: usize = 256;

@@ -10,9 +10,10 @@ use etl_core::model::{
 use serde::Serialize;
 use sqlx::sqlite::SqliteRow;
 
-use crate::error::{Fault, Result};
-use crate::rows::{Columns, json, step_snapshot, time};
-use crate::writer::{Answers, Tx};
+use crate::writer::Tx;
+use etl_store_sql::Answers;
+use etl_store_sql::{Columns, json, step_snapshot, time};
+use etl_store_sql::{Fault, Result};
 
 /// More candidates than are wanted, so that a few that turn out to be taken don't cost another look.
 const SPARE: usize = 16;

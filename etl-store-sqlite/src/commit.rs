@@ -3,79 +3,32 @@
 
 use std::collections::{HashMap, HashSet};
 
-use etl_core::model::{Change, Commit, JobId, StepKey, Verdict};
+use etl_core::model::{Commit, JobId, Verdict};
 
-use crate::error::Result;
 use crate::letters;
-use crate::plan::{CheckpointRow, ItemRow, JobMove, JobNow, Plan};
-use crate::rows::{Columns, item_column, json, time};
 use crate::steps;
-use crate::writer::{Answers, Tx};
+use crate::writer::Tx;
+use etl_store_sql::Answers;
+use etl_store_sql::Result;
+use etl_store_sql::{CheckpointRow, ItemRow, JobMove, JobNow, Plan};
+use etl_store_sql::{Columns, Touched, json, time};
 
 pub(crate) async fn commit(
     tx: &mut Tx<'_>,
     batches: &[&Vec<Commit>],
 ) -> Result<Answers<Vec<Verdict>>> {
-    let before = read(tx, batches).await?;
-    let mut refused = HashMap::new();
-    loop {
-        let mut plan = before.clone();
-        let mut answers = Vec::with_capacity(batches.len());
-        let mut stands = true;
-        for (position, batch) in batches.iter().enumerate() {
-            answers.push(match refused.get(&position) {
-                Some(fault) => Err(Clone::clone(fault)),
-                None => plan.add_batch(batch, tx.now),
-            });
-            if let Some(Err(fault)) = answers.last()
-                && !refused.contains_key(&position)
-            {
-                // What this batch did to the plan is not undone but planned anew without it.
-                refused.insert(position, fault.clone());
-                stands = false;
-                break;
-            }
-        }
-        if stands {
-            write(tx, plan).await?;
-            return Ok(answers);
-        }
-    }
-}
-
-/// How everything stands that the commits are about.
-async fn read(tx: &mut Tx<'_>, batches: &[&Vec<Commit>]) -> Result<Plan> {
-    let mut jobs = HashSet::new();
-    let mut leaving = HashSet::new();
-    let mut keys = Vec::new();
-    for commit in batches.iter().copied().flatten() {
-        let job = commit.lease.job;
-        jobs.insert(job);
-        for change in &commit.changes {
-            let key = match change {
-                Change::Job { .. } => continue,
-                Change::Hook(_) => {
-                    leaving.insert(job);
-                    continue;
-                }
-                Change::Bury(letter) => {
-                    leaving.insert(job);
-                    letter.key
-                }
-                Change::Step { key, .. } | Change::Checkpoint { key, .. } => *key,
-                Change::Expand { step, .. } => StepKey::step(*step),
-            };
-            keys.push((job, key.step, item_column(key)));
-        }
-    }
-    let leaving: Vec<_> = leaving.into_iter().collect();
+    let touched = Touched::by(batches);
+    let leaving: Vec<_> = touched.leaving.iter().copied().collect();
     let (letters, hooks) = letters::known(tx, &leaving).await?;
-    Ok(Plan::new(
-        read_jobs(tx, &jobs).await?,
-        steps::read(tx, &keys).await?,
+    let before = Plan::new(
+        read_jobs(tx, &touched.jobs).await?,
+        steps::read(tx, &touched.keys).await?,
         letters,
         hooks,
-    ))
+    );
+    let (plan, answers) = etl_store_sql::decide(&before, batches, tx.now);
+    write(tx, plan).await?;
+    Ok(answers)
 }
 
 async fn read_jobs(tx: &mut Tx<'_>, jobs: &HashSet<JobId>) -> Result<HashMap<JobId, JobNow>> {

@@ -13,14 +13,13 @@ use serde::Serialize;
 use sqlx::{QueryBuilder, Sqlite};
 
 use crate::catalog::no_such_cursor;
-use crate::error::{Fault, Result};
+use crate::columns::{job_columns, log_columns, step_columns};
 use crate::letters;
-use crate::rows::{
-    Columns, count, item_column, job_columns, job_record, json, log_columns, log_line,
-    step_columns, step_record, time,
-};
 use crate::store::SqliteStore;
-use crate::writer::{Answers, Tx};
+use crate::writer::Tx;
+use etl_store_sql::Answers;
+use etl_store_sql::{Columns, count, item_column, job_record, json, log_line, step_record, time};
+use etl_store_sql::{Fault, Result};
 
 /// A row of `job_logs`.
 #[derive(Debug, Serialize)]

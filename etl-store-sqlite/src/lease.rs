@@ -8,10 +8,11 @@ use etl_core::contract::store::{LeaseState, ReapRequest};
 use etl_core::model::{Fence, JobId, JobStatus, LeaseRef, Timestamp, WorkerId};
 use serde::Serialize;
 
-use crate::error::{Fault, Result};
-use crate::rows::{Columns, json, time};
 use crate::steps;
-use crate::writer::{Answers, Tx};
+use crate::writer::Tx;
+use etl_store_sql::Answers;
+use etl_store_sql::{Columns, json, time};
+use etl_store_sql::{Fault, Result};
 
 /// A worker's wish to keep its leases.
 #[derive(Debug)]
@@ -154,7 +155,7 @@ async fn reap_one(tx: &mut Tx<'_>, request: &ReapRequest) -> Result<Vec<JobId>> 
     };
     let expired = expired
         .iter()
-        .map(|id| crate::rows::parse(id))
+        .map(|id| etl_store_sql::parse(id))
         .collect::<Result<Vec<JobId>>>()?;
     if expired.is_empty() {
         return Ok(expired);
@@ -191,7 +192,9 @@ impl End {
         Self {
             job,
             reason,
-            duration_ms: row.started_at.map(|started| steps::millis(started, now)),
+            duration_ms: row
+                .started_at
+                .map(|started| etl_store_sql::millis(started, now)),
         }
     }
 }

@@ -2,96 +2,11 @@
 
 use std::collections::HashSet;
 
-use etl_core::model::{DeadLetter, HookRow, HookTarget, JobId, PipelineRef, StepKey, Timestamp};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use etl_core::model::{DeadLetter, HookRow, JobId, StepKey};
+use etl_store_sql::{Columns, LetterRow, Result, StoredHook, dead_letter, hook, json};
 use sqlx::SqlitePool;
 
-use crate::error::Result;
-use crate::rows::{Columns, item_column, json, parse_json, time, word};
 use crate::writer::Tx;
-
-/// A row of `dead_letters`.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct LetterRow {
-    job: JobId,
-    step: u32,
-    item: i64,
-    step_name: String,
-    attempts: u32,
-    error_class: &'static str,
-    error_message: String,
-    at: String,
-}
-
-impl LetterRow {
-    pub(crate) fn new(job: JobId, letter: &DeadLetter, at: Timestamp) -> Self {
-        Self {
-            job,
-            step: letter.key.step,
-            item: item_column(letter.key),
-            step_name: letter.step_name.clone(),
-            attempts: letter.attempts,
-            error_class: letter.error_class.as_str(),
-            error_message: letter.error.clone(),
-            at: time(at),
-        }
-    }
-}
-
-/// A row of `job_hooks`.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct StoredHook {
-    job: JobId,
-    position: u32,
-    kind: &'static str,
-    target: String,
-    at: String,
-}
-
-/// `job_hooks.target`, by `job_hooks.kind`.
-#[derive(Serialize, Deserialize)]
-#[serde(untagged, deny_unknown_fields)]
-enum Target {
-    TriggerPipeline {
-        name: String,
-        parameters: Map<String, Value>,
-        after: PipelineRef,
-    },
-    Webhook {
-        url: String,
-        credential: Option<String>,
-    },
-}
-
-impl StoredHook {
-    pub(crate) fn new(job: JobId, hook: &HookRow, at: Timestamp) -> Result<Self> {
-        let (kind, target) = match hook.target.clone() {
-            HookTarget::TriggerPipeline {
-                name,
-                parameters,
-                after,
-            } => (
-                "trigger_pipeline",
-                Target::TriggerPipeline {
-                    name,
-                    parameters,
-                    after,
-                },
-            ),
-            HookTarget::Webhook { url, credential } => {
-                ("webhook", Target::Webhook { url, credential })
-            }
-        };
-        Ok(Self {
-            job,
-            position: hook.position,
-            kind,
-            target: json(&target)?,
-            at: time(at),
-        })
-    }
-}
 
 /// The dead letters and the hooks that these jobs have already.
 pub(crate) async fn known(
@@ -147,17 +62,7 @@ pub(crate) async fn dead_letters(pool: &SqlitePool, job: JobId) -> Result<Vec<De
         .bind(job.to_string())
         .fetch_all(pool)
         .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(DeadLetter {
-                key: row.key(0)?,
-                step_name: row.str(2)?.into(),
-                attempts: row.number(3)?,
-                error_class: word(row.str(4)?)?,
-                error: row.str(5)?.into(),
-            })
-        })
-        .collect()
+    rows.iter().map(dead_letter).collect()
 }
 
 pub(crate) async fn hooks(pool: &SqlitePool, job: JobId) -> Result<Vec<HookRow>> {
@@ -165,26 +70,7 @@ pub(crate) async fn hooks(pool: &SqlitePool, job: JobId) -> Result<Vec<HookRow>>
         .bind(job.to_string())
         .fetch_all(pool)
         .await?;
-    rows.iter()
-        .map(|row| {
-            let target = match parse_json(row.str(1)?)? {
-                Target::TriggerPipeline {
-                    name,
-                    parameters,
-                    after,
-                } => HookTarget::TriggerPipeline {
-                    name,
-                    parameters,
-                    after,
-                },
-                Target::Webhook { url, credential } => HookTarget::Webhook { url, credential },
-            };
-            Ok(HookRow {
-                position: row.number(0)?,
-                target,
-            })
-        })
-        .collect()
+    rows.iter().map(hook).collect()
 }
 
 pub(crate) const KNOWN_LETTERS: &str = "

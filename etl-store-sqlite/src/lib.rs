@@ -2,17 +2,15 @@
 
 mod catalog;
 mod claim;
+mod columns;
 mod commit;
-mod error;
 mod journal;
 mod lease;
 mod letters;
 mod lock;
 mod open;
-mod plan;
 #[cfg(test)]
 mod query_plans;
-mod rows;
 mod steps;
 mod store;
 mod submit;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use etl_core::contract::StoreErrorKind;
 
-use crate::error::{Fault, Result};
+use etl_store_sql::{Fault, Result};
 
 /// The right to be the server of a database; given back when it is dropped or the process ends.
 #[derive(Debug)]

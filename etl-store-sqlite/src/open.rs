@@ -13,12 +13,12 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, SqliteConnection};
 
 use crate::catalog::Documents;
-use crate::error::{Fault, Result};
 use crate::lock::ServerLock;
-use crate::rows::time;
 use crate::store::{Access, SqliteStore};
 use crate::triggers;
 use crate::writer::Writer;
+use etl_store_sql::time;
+use etl_store_sql::{Fault, Result};
 
 static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 
@@ -45,7 +45,7 @@ impl SqliteStore {
         let path = path.as_ref();
         open_server(path, clock)
             .await
-            .map_err(|fault| fault.in_file(path).of("open"))
+            .map_err(|fault| fault.in_place(path.display().to_string()).of("open"))
     }
 
     /// Opens a database that has, or may have, a server, for reading and for [`cancel`] alone; every other write answers
@@ -61,7 +61,7 @@ impl SqliteStore {
         let path = path.as_ref();
         open_beside(path, clock)
             .await
-            .map_err(|fault| fault.in_file(path).of("open"))
+            .map_err(|fault| fault.in_place(path.display().to_string()).of("open"))
     }
 }
 
@@ -128,7 +128,13 @@ fn assemble(
                 .pragma("cache_size", "-8192"),
         );
     let writer = Writer::new(options, conn, clock.clone(), documents.clone(), lock);
-    SqliteStore::new(writer.start(), readers, documents, clock, access)
+    SqliteStore::new(
+        etl_store_sql::WriterHandle::start(writer),
+        readers,
+        documents,
+        clock,
+        access,
+    )
 }
 
 /// What holds for every connection.

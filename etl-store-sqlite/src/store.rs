@@ -13,10 +13,11 @@ use sqlx::SqlitePool;
 
 use crate::catalog::Documents;
 use crate::claim;
-use crate::error::Fault;
 use crate::lease::{CancelRequest, RenewRequest};
-use crate::rows::{Columns, time};
-use crate::writer::{Request, WriterHandle};
+use crate::writer::Group;
+use etl_store_sql::Fault;
+use etl_store_sql::{Columns, time};
+use etl_store_sql::{Request, WriterHandle};
 
 /// A store in one SQLite file.
 ///
@@ -28,7 +29,7 @@ use crate::writer::{Request, WriterHandle};
 /// is dropped instead, or the process is killed, nothing that was answered is lost.
 #[derive(Debug)]
 pub struct SqliteStore {
-    writer: WriterHandle,
+    writer: WriterHandle<Group>,
     readers: SqlitePool,
     documents: Arc<Documents>,
     clock: Arc<dyn Clock>,
@@ -46,7 +47,7 @@ pub(crate) enum Access {
 
 impl SqliteStore {
     pub(crate) fn new(
-        writer: WriterHandle,
+        writer: WriterHandle<Group>,
         readers: SqlitePool,
         documents: Arc<Documents>,
         clock: Arc<dyn Clock>,
@@ -77,7 +78,7 @@ impl SqliteStore {
     }
 
     /// Asks the writer, as the file's server.
-    pub(crate) async fn ask<R: Request>(&self, request: R) -> StoreResult<R::Output> {
+    pub(crate) async fn ask<R: Request<Group>>(&self, request: R) -> StoreResult<R::Output> {
         if self.access == Access::Shared {
             let message =
                 "this handle is for reading and cancelling; the database's server does the rest";

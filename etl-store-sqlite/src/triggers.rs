@@ -5,7 +5,7 @@ use std::fmt::Write;
 use etl_core::model::{JOB_TRANSITIONS, JobStatus, STEP_TRANSITIONS, StepStatus};
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
-use crate::error::Result;
+use etl_store_sql::Result;
 
 /// What an ended job may not change in any more, besides its status.
 const JOB_VERDICT: &str = "id, pipeline_id, pipeline_version, parameters, fence, commit_seq, started_at, completed_at, \

@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 
 use super::*;
 use crate::SqliteStore;
-use crate::error::Fault;
+use etl_store_sql::Fault;
 
 /// A database with one job of one step, whose rows can be put into any state by taking away what forbids it.
 async fn database() -> (tempfile::TempDir, SqliteConnection) {

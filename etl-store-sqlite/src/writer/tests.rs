@@ -5,6 +5,10 @@ use etl_core::testing::{ManualClock, a_pipeline, new_job};
 use std::path::Path;
 use std::time::Duration;
 
+use etl_core::contract::StoreErrorKind;
+use etl_store_sql::{Group as _, ROWS, Request as _};
+use tokio::sync::oneshot;
+
 use super::*;
 use crate::{SqliteStore, open};
 

@@ -1,0 +1,25 @@
+//! What stores on SQL databases have in common: how rows become the model's values, and what a group of requests comes to.
+//! It runs no statement. The databases differ in their SQL, in how they lock, and in how their connections fail; their
+//! crates have all of that.
+
+mod codes;
+mod commit;
+mod fault;
+mod letters;
+mod plan;
+mod rows;
+mod steps;
+mod submit;
+mod writer;
+
+pub use commit::{Touched, decide};
+pub use fault::{Fault, Result};
+pub use letters::{LetterRow, StoredHook, dead_letter, hook};
+pub use plan::{CheckpointRow, ItemRow, JobMove, JobNow, Plan};
+pub use rows::{
+    Columns, count, item_column, job_record, json, log_line, parse, parse_json, step_record,
+    step_snapshot, time, word,
+};
+pub use steps::{StepNow, StepWrite, millis};
+pub use submit::{JobRow, Known, NewRows, PendingRow, TakenRow};
+pub use writer::{Answers, Call, Group, ROWS, Request, Transactor, WriterHandle};

@@ -1,1 +1,20 @@
 //! The store on PostgreSQL: many processes, one truth.
+
+mod catalog;
+mod claim;
+mod columns;
+mod commit;
+mod connect;
+mod journal;
+mod lease;
+mod letters;
+mod open;
+mod steps;
+mod store;
+mod submit;
+mod text;
+mod triggers;
+mod writer;
+
+pub use open::Options;
+pub use store::PostgresStore;

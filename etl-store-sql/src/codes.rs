@@ -36,6 +36,13 @@ pub(crate) fn is_refusal_to_write(error: &dyn DatabaseError) -> bool {
     }
 }
 
+/// Whether another transaction got in the way: a deadlock, or a row that both made. One database with one writer has neither.
+pub(crate) fn is_conflict(error: &dyn DatabaseError) -> bool {
+    error
+        .code()
+        .is_some_and(|code| matches!(&*code, "40001" | "40P01" | "23505"))
+}
+
 const SQLSTATE: usize = 5;
 
 fn kind_of(code: &str) -> StoreErrorKind {

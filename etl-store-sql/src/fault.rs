@@ -80,6 +80,11 @@ impl Fault {
         Self::caused(self.kind, InPlace { place, source })
     }
 
+    /// Whether another transaction got in the way, so that the same one may succeed when it is tried again.
+    pub fn is_conflict(&self) -> bool {
+        self.database().is_some_and(codes::is_conflict)
+    }
+
     /// Whether it is about what was asked, and not about the place.
     pub fn is_of_one_request(&self) -> bool {
         !matches!(

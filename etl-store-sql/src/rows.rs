@@ -17,11 +17,12 @@ use crate::fault::{Fault, Result};
 /// The `item_index` of a row that is about the step itself. Not NULL, because NULLs are all different in a unique index.
 const NO_ITEM: i64 = -1;
 
-/// 0000-01-01T00:00:00Z and 9999-12-31T23:59:59.999999Z: between them the text of a time has one width.
-const FIRST_TIME: i64 = -62_167_219_200_000_000;
+/// 0001-01-01T00:00:00Z and 9999-12-31T23:59:59.999999Z: between them the text of a time has one width, and databases agree on
+/// what it is.
+const FIRST_TIME: i64 = -62_135_596_800_000_000;
 const LAST_TIME: i64 = 253_402_300_799_999_999;
 
-/// A time as a column holds it. Outside the years 0 to 9999 it is the nearest one inside, so that text sorts as times do.
+/// A time as a column holds it. Outside the years 1 to 9999 it is the nearest one inside, so that text sorts as times do.
 pub fn time(at: Timestamp) -> String {
     Timestamp::from_micros(at.as_micros().clamp(FIRST_TIME, LAST_TIME)).to_string()
 }

@@ -1,0 +1,43 @@
+//! Connections: what each is told at its start, and which are of no use.
+
+use etl_core::contract::StoreErrorKind;
+use etl_core::model::Timestamp;
+use etl_store_sql::{Columns, Fault, Result};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Row};
+
+/// What holds for every connection: no statement waits for ever, and none is left open by a process that is gone.
+pub(crate) fn settings(options: PgConnectOptions, name: &str) -> PgConnectOptions {
+    options
+        .application_name(name)
+        .options([
+            ("statement_timeout", "30s"),
+            ("lock_timeout", "10s"),
+            ("idle_in_transaction_session_timeout", "30s"),
+            ("TimeZone", "UTC"),
+        ])
+        .disable_statement_logging()
+}
+
+/// A connection that writes. A server that is a standby now refuses writes one by one; it is better not to be connected to it.
+pub(crate) async fn writable(options: &PgConnectOptions) -> Result<PgConnection> {
+    let mut conn = options.connect().await?;
+    let row = sqlx::query("SELECT pg_is_in_recovery()")
+        .fetch_one(&mut conn)
+        .await?;
+    if row.try_get::<bool, _>(0)? {
+        return Err(Fault::said(
+            StoreErrorKind::Unavailable,
+            "the server is a standby that can only be read",
+        ));
+    }
+    Ok(conn)
+}
+
+/// The database's time, of this very moment and not of the transaction's start.
+pub(crate) async fn now(conn: &mut PgConnection) -> Result<Timestamp> {
+    let row = sqlx::query("SELECT etl_text(clock_timestamp())")
+        .fetch_one(conn)
+        .await?;
+    row.parsed(0)
+}

@@ -1,0 +1,358 @@
+//! The journal: log lines, and everything that readers ask.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use etl_core::contract::store::{Journal, Result as StoreResult};
+use etl_core::model::{
+    Cursor, DeadLetter, HookRow, JobFilter, JobId, JobRecord, LogLine, Page, PageRequest,
+    PipelineId, StepKey, StepRecord, Timestamp,
+};
+use serde::Serialize;
+use sqlx::{Postgres, QueryBuilder};
+
+use crate::catalog::no_such_cursor;
+use crate::columns::{job_columns, log_columns, step_columns};
+use crate::letters;
+use crate::store::PostgresStore;
+use crate::text::json;
+use crate::writer::Tx;
+use etl_store_sql::Answers;
+use etl_store_sql::{Columns, count, item_column, job_record, log_line, step_record, time};
+use etl_store_sql::{Fault, Result};
+
+/// A row of `job_logs`.
+#[derive(Debug, Serialize)]
+struct LineRow {
+    job: JobId,
+    seq: i64,
+    step: Option<Arc<str>>,
+    item: Option<u32>,
+    attempt: u32,
+    at: String,
+    level: &'static str,
+    message: String,
+    metadata: String,
+}
+
+pub(crate) async fn append(tx: &mut Tx<'_>, batches: &[&Vec<LogLine>]) -> Result<Answers<()>> {
+    let lines = || batches.iter().copied().flatten();
+    let jobs = lines().map(|line| line.job_id).collect();
+    let mut last = last_lines(tx, &jobs).await?;
+    let mut rows = Vec::new();
+    for line in lines() {
+        // Of a job that does not exist there is no last line, not even 0.
+        let Some(seq) = last.get_mut(&line.job_id) else {
+            continue;
+        };
+        *seq += 1;
+        rows.push(LineRow {
+            job: line.job_id,
+            seq: *seq,
+            step: line.step.clone(),
+            item: line.item_index,
+            attempt: line.attempt,
+            at: time(line.timestamp),
+            level: line.level.as_str(),
+            message: line.message.clone(),
+            metadata: json(&line.metadata)?,
+        });
+    }
+    if !rows.is_empty() {
+        sqlx::query(APPEND)
+            .bind(json(&rows)?)
+            .execute(&mut *tx.conn)
+            .await?;
+    }
+    Ok(batches.iter().map(|_| Ok(())).collect())
+}
+
+/// The number of the last line of each job that exists.
+async fn last_lines(tx: &mut Tx<'_>, jobs: &HashSet<JobId>) -> Result<HashMap<JobId, i64>> {
+    if jobs.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = sqlx::query(LAST_LINES)
+        .bind(json(jobs)?)
+        .fetch_all(&mut *tx.conn)
+        .await?;
+    rows.iter()
+        .map(|row| Ok((row.parsed(0)?, row.int(1)?)))
+        .collect()
+}
+
+#[async_trait]
+impl Journal for PostgresStore {
+    async fn append(&self, lines: &[LogLine]) -> StoreResult<()> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        self.ask(lines.to_vec()).await
+    }
+
+    async fn lines(&self, job: JobId, after_seq: u64, limit: usize) -> StoreResult<Vec<LogLine>> {
+        let lines = async {
+            let rows = sqlx::query(LINES)
+                .bind(job.to_string())
+                .bind(count(after_seq))
+                .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+                .fetch_all(self.readers())
+                .await?;
+            rows.iter()
+                .map(|row| log_line(row, job))
+                .collect::<Result<_>>()
+        };
+        lines.await.map_err(|fault: Fault| fault.of("lines"))
+    }
+
+    async fn job(&self, job: JobId) -> StoreResult<Option<JobRecord>> {
+        let found = async {
+            let row = sqlx::query(JOB)
+                .bind(job.to_string())
+                .fetch_optional(self.readers())
+                .await?;
+            row.as_ref().map(job_record).transpose()
+        };
+        found.await.map_err(|fault: Fault| fault.of("job"))
+    }
+
+    async fn jobs(&self, filter: &JobFilter, page: &PageRequest) -> StoreResult<Page<JobRecord>> {
+        self.list_jobs(filter, page)
+            .await
+            .map_err(|fault| fault.of("jobs"))
+    }
+
+    async fn steps(&self, job: JobId, page: &PageRequest) -> StoreResult<Page<StepRecord>> {
+        self.list_steps(job, page)
+            .await
+            .map_err(|fault| fault.of("steps"))
+    }
+
+    async fn dead_letters(&self, job: JobId) -> StoreResult<Vec<DeadLetter>> {
+        letters::dead_letters(self.readers(), job)
+            .await
+            .map_err(|fault| fault.of("dead_letters"))
+    }
+
+    async fn hooks(&self, job: JobId) -> StoreResult<Vec<HookRow>> {
+        letters::hooks(self.readers(), job)
+            .await
+            .map_err(|fault| fault.of("hooks"))
+    }
+}
+
+impl PostgresStore {
+    async fn list_jobs(&self, filter: &JobFilter, page: &PageRequest) -> Result<Page<JobRecord>> {
+        let before = page.cursor.as_ref().map(job_place).transpose()?;
+        let limit = page.limit.clamp(1, 500);
+        let pipelines = match &filter.pipeline {
+            None => None,
+            Some(name) => Some(
+                sqlx::query_scalar::<_, String>("SELECT id::text FROM pipelines WHERE name = $1")
+                    .bind(name)
+                    .fetch_all(self.readers())
+                    .await?,
+            ),
+        };
+        let mut query = job_list(
+            filter,
+            pipelines.as_deref(),
+            before.as_ref(),
+            limit as i64 + 1,
+        );
+        let rows = query.build().fetch_all(self.readers()).await?;
+        let items = rows
+            .iter()
+            .take(limit)
+            .map(job_record)
+            .collect::<Result<Vec<_>>>()?;
+        let next_cursor = items
+            .last()
+            .filter(|_| rows.len() > limit)
+            .map(|last| Cursor(format!("{}.{}", last.created_at.as_micros(), last.id)));
+        Ok(Page { items, next_cursor })
+    }
+
+    async fn list_steps(&self, job: JobId, page: &PageRequest) -> Result<Page<StepRecord>> {
+        let after = match &page.cursor {
+            None => (-1, -1),
+            Some(cursor) => step_place(cursor)?,
+        };
+        let limit = page.limit.clamp(1, 500);
+        let mut conn = self.readers().acquire().await?;
+        let pinned = sqlx::query(
+            "SELECT pipeline_id::text, pipeline_version FROM job_executions WHERE id = $1::uuid",
+        )
+        .bind(job.to_string())
+        .fetch_optional(&mut *conn)
+        .await?;
+        let Some(pinned) = pinned else {
+            return Ok(Page {
+                items: Vec::new(),
+                next_cursor: None,
+            });
+        };
+        let pipeline: PipelineId = pinned.parsed(0)?;
+        let document = self
+            .documents()
+            .read(&mut conn, pipeline, pinned.number(1)?)
+            .await?;
+        let rows = sqlx::query(STEPS)
+            .bind(job.to_string())
+            .bind(after.0)
+            .bind(after.1)
+            .bind(limit as i64 + 1)
+            .fetch_all(&mut *conn)
+            .await?;
+        let names = |position: u32| {
+            let step = document.steps.get(position as usize)?;
+            Some((
+                step.name.as_str().into(),
+                step.connector_type.as_str().into(),
+            ))
+        };
+        let items = rows
+            .iter()
+            .take(limit)
+            .map(|row| step_record(row, job, names))
+            .collect::<Result<Vec<_>>>()?;
+        let next_cursor = items.last().filter(|_| rows.len() > limit).map(|last| {
+            let key = StepKey {
+                step: last.order_index,
+                item: last.item_index,
+            };
+            Cursor(format!("{}.{}", key.step, item_column(key)))
+        });
+        Ok(Page { items, next_cursor })
+    }
+}
+
+/// The place in the list of jobs that a cursor names: `created_at` as the column has it, and the id.
+fn job_place(cursor: &Cursor) -> Result<(String, String)> {
+    let place = || {
+        let (micros, id) = cursor.0.split_once('.')?;
+        let id: JobId = id.parse().ok()?;
+        let at = Timestamp::from_micros(micros.parse().ok()?);
+        Some((time(at), id.to_string()))
+    };
+    place().ok_or_else(no_such_cursor)
+}
+
+/// The place in the list of steps that a cursor names.
+fn step_place(cursor: &Cursor) -> Result<(i64, i64)> {
+    let place = || {
+        let (step, item) = cursor.0.split_once('.')?;
+        Some((step.parse().ok()?, item.parse().ok()?))
+    };
+    place().ok_or_else(no_such_cursor)
+}
+
+/// The newest jobs that fit. Each state and each pipeline of the name has an arm of its own that walks an index from the
+/// newest on and stops early; the arms' few keys are then merged.
+pub(crate) fn job_list(
+    filter: &JobFilter,
+    pipelines: Option<&[String]>,
+    before: Option<&(String, String)>,
+    limit: i64,
+) -> QueryBuilder<Postgres> {
+    let statuses: Vec<_> = match filter.status.as_slice() {
+        [] => vec![None],
+        some => {
+            let mut some = some.to_vec();
+            some.sort_unstable();
+            some.dedup();
+            some.into_iter().map(Some).collect()
+        }
+    };
+    let pipelines: Vec<_> = match pipelines {
+        None => vec![None],
+        Some(some) => some.iter().map(Some).collect(),
+    };
+    let mut query = QueryBuilder::new(concat!("SELECT ", job_columns!(), " FROM ("));
+    let mut separator = "";
+    for (status, pipeline) in statuses
+        .iter()
+        .flat_map(|status| pipelines.iter().map(move |pipeline| (status, pipeline)))
+    {
+        query.push(separator);
+        query.push("(SELECT id FROM job_executions WHERE true");
+        if let Some(status) = status {
+            query.push(" AND status = ").push_bind(status.as_str());
+        }
+        if let Some(pipeline) = pipeline {
+            query
+                .push(" AND pipeline_id = ")
+                .push_bind((*pipeline).clone())
+                .push("::uuid");
+        }
+        if let Some(trigger_type) = filter.trigger_type {
+            query
+                .push(" AND trigger_type = ")
+                .push_bind(trigger_type.as_str());
+        }
+        if let Some(from) = filter.created_from {
+            query
+                .push(" AND created_at >= ")
+                .push_bind(time(from))
+                .push("::timestamptz");
+        }
+        if let Some(to) = filter.created_to {
+            query
+                .push(" AND created_at < ")
+                .push_bind(time(to))
+                .push("::timestamptz");
+        }
+        if let Some((at, id)) = before {
+            query
+                .push(" AND (created_at, id) < (")
+                .push_bind(at.clone());
+            query
+                .push("::timestamptz, ")
+                .push_bind(id.clone())
+                .push("::uuid)");
+        }
+        query
+            .push(" ORDER BY created_at DESC, id DESC LIMIT ")
+            .push_bind(limit);
+        query.push(")");
+        separator = " UNION ALL ";
+    }
+    if separator.is_empty() {
+        query.push("SELECT NULL::uuid AS id WHERE false");
+    }
+    query.push(") k JOIN job_executions j ON j.id = k.id JOIN pipelines p ON p.id = j.pipeline_id");
+    query
+        .push(" ORDER BY j.created_at DESC, j.id DESC LIMIT ")
+        .push_bind(limit);
+    query
+}
+
+const LAST_LINES: &str = "
+    SELECT j.id::text, coalesce((SELECT max(l.seq) FROM job_logs l WHERE l.job_id = j.id), 0)
+    FROM job_executions j WHERE j.id IN (SELECT v::uuid FROM jsonb_array_elements_text($1::jsonb) v)";
+
+const APPEND: &str = "
+    INSERT INTO job_logs (job_id, seq, step, item_index, attempt, timestamp, level, message, metadata)
+    SELECT job, seq, step, item, attempt, at, level, message, metadata::jsonb
+    FROM jsonb_to_recordset($1::jsonb) AS e(
+        job uuid, seq bigint, step text, item bigint, attempt bigint, at timestamptz, level text, message text, metadata text)";
+
+pub(crate) const LINES: &str = concat!(
+    "SELECT ",
+    log_columns!(),
+    " FROM job_logs WHERE job_id = $1::uuid AND seq > $2 ORDER BY seq LIMIT $3"
+);
+
+pub(crate) const JOB: &str = concat!(
+    "SELECT ",
+    job_columns!(),
+    " FROM job_executions j JOIN pipelines p ON p.id = j.pipeline_id WHERE j.id = $1::uuid"
+);
+
+pub(crate) const STEPS: &str = concat!(
+    "SELECT ",
+    step_columns!(),
+    " FROM step_executions s WHERE s.job_id = $1::uuid AND (s.order_index, s.item_index) > ($2, $3)
+      ORDER BY s.order_index, s.item_index LIMIT $4"
+);

@@ -1,0 +1,100 @@
+//! What a job leaves behind for others: dead letters, and hooks to be run after its end.
+
+use std::collections::HashSet;
+
+use crate::text::json;
+use etl_core::model::{DeadLetter, HookRow, JobId, StepKey};
+use etl_store_sql::{Columns, LetterRow, Result, StoredHook, dead_letter, hook};
+use sqlx::PgPool;
+
+use crate::writer::Tx;
+
+/// The dead letters and the hooks that these jobs have already.
+pub(crate) async fn known(
+    tx: &mut Tx<'_>,
+    jobs: &[JobId],
+) -> Result<(HashSet<(JobId, StepKey)>, HashSet<(JobId, u32)>)> {
+    if jobs.is_empty() {
+        return Ok(Default::default());
+    }
+    let jobs = json(jobs)?;
+    let letters = sqlx::query(KNOWN_LETTERS)
+        .bind(&jobs)
+        .fetch_all(&mut *tx.conn)
+        .await?;
+    let hooks = sqlx::query(KNOWN_HOOKS)
+        .bind(&jobs)
+        .fetch_all(&mut *tx.conn)
+        .await?;
+    Ok((
+        letters
+            .iter()
+            .map(|row| Ok((row.parsed(0)?, row.key(1)?)))
+            .collect::<Result<_>>()?,
+        hooks
+            .iter()
+            .map(|row| Ok((row.parsed(0)?, row.number(1)?)))
+            .collect::<Result<_>>()?,
+    ))
+}
+
+pub(crate) async fn insert(
+    tx: &mut Tx<'_>,
+    letters: &[LetterRow],
+    hooks: &[StoredHook],
+) -> Result<()> {
+    if !letters.is_empty() {
+        sqlx::query(INSERT_LETTERS)
+            .bind(json(letters)?)
+            .execute(&mut *tx.conn)
+            .await?;
+    }
+    if !hooks.is_empty() {
+        sqlx::query(INSERT_HOOKS)
+            .bind(json(hooks)?)
+            .execute(&mut *tx.conn)
+            .await?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn dead_letters(pool: &PgPool, job: JobId) -> Result<Vec<DeadLetter>> {
+    let rows = sqlx::query(LETTERS)
+        .bind(job.to_string())
+        .fetch_all(pool)
+        .await?;
+    rows.iter().map(dead_letter).collect()
+}
+
+pub(crate) async fn hooks(pool: &PgPool, job: JobId) -> Result<Vec<HookRow>> {
+    let rows = sqlx::query(HOOKS)
+        .bind(job.to_string())
+        .fetch_all(pool)
+        .await?;
+    rows.iter().map(hook).collect()
+}
+
+const KNOWN_LETTERS: &str = "
+    SELECT job_id::text, order_index::bigint, item_index::bigint FROM dead_letters
+    WHERE job_id IN (SELECT v::uuid FROM jsonb_array_elements_text($1::jsonb) v)";
+
+const KNOWN_HOOKS: &str = "
+    SELECT job_id::text, position::bigint FROM job_hooks
+    WHERE job_id IN (SELECT v::uuid FROM jsonb_array_elements_text($1::jsonb) v)";
+
+const INSERT_LETTERS: &str = "
+    INSERT INTO dead_letters (job_id, order_index, item_index, step_name, attempts, error_class, error_message, created_at)
+    SELECT job, step, item, step_name, attempts, error_class, error_message, at
+    FROM jsonb_to_recordset($1::jsonb) AS e(
+        job uuid, step int, item int, step_name text, attempts bigint, error_class text, error_message text, at timestamptz)";
+
+const INSERT_HOOKS: &str = "
+    INSERT INTO job_hooks (job_id, position, kind, target, created_at)
+    SELECT job, position, kind, target::jsonb, at
+    FROM jsonb_to_recordset($1::jsonb) AS e(job uuid, position int, kind text, target text, at timestamptz)";
+
+const LETTERS: &str = "
+    SELECT order_index::bigint, item_index::bigint, step_name, attempts::bigint, error_class, error_message FROM dead_letters
+    WHERE job_id = $1::uuid ORDER BY order_index, item_index";
+
+const HOOKS: &str = "SELECT position::bigint, target::text FROM job_hooks WHERE job_id = $1::uuid ORDER BY position";

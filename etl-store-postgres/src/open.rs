@@ -1,0 +1,143 @@
+//! Opening a store: connecting, bringing the tables up to this version, and refusing what a newer version made.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use etl_core::contract::store::Result as StoreResult;
+use etl_core::contract::{Clock, StoreErrorKind};
+use etl_store_sql::{Fault, Result, WriterHandle};
+use sqlx::Connection;
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
+
+use crate::catalog::Documents;
+use crate::connect;
+use crate::store::PostgresStore;
+use crate::triggers;
+use crate::writer::Writer;
+
+static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
+
+/// How many readers may read at once.
+const READERS: u32 = 4;
+
+/// Held while tables are changed, so that processes that start together do it one after the other. In the middle of a key space
+/// that others are unlikely to use: `etl` and the version of this protocol.
+const MIGRATION_LOCK: i64 = 0x0065_746c_0000_0001;
+
+/// Days of logs that are kept, if nobody says otherwise.
+const LOG_DAYS: i32 = 90;
+
+/// How a store is opened.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The schema of the tables; it is made if it is missing. The connection's own without one.
+    pub schema: Option<String>,
+    /// Followed in place of the database's clock. For tests: processes that share a database must share its clock.
+    pub clock: Option<Arc<dyn Clock>>,
+}
+
+impl PostgresStore {
+    /// Opens the store at `url` (`postgres://user:password@host:port/database`) and brings its tables up to this version.
+    ///
+    /// # Errors
+    /// - `Unavailable` if the server can't be reached or doesn't let us in.
+    /// - `Corrupt` if the tables were made by a newer version.
+    ///
+    /// No error has the password in it.
+    pub async fn open(url: &str, options: Options) -> StoreResult<Self> {
+        let (parsed, place) = parse(url).map_err(|fault| fault.of("open"))?;
+        open(parsed, options)
+            .await
+            .map_err(|fault| fault.in_place(place).of("open"))
+    }
+}
+
+/// The options of a URL, and the URL as it may be told: host, port and database.
+fn parse(url: &str) -> Result<(PgConnectOptions, String)> {
+    let options = PgConnectOptions::from_str(url).map_err(|_| {
+        Fault::said(
+            StoreErrorKind::Unavailable,
+            "the database's URL can't be read; it looks like postgres://user:password@host:port/database",
+        )
+    })?;
+    let place = format!(
+        "{}:{}/{}",
+        options.get_host(),
+        options.get_port(),
+        options.get_database().unwrap_or_default()
+    );
+    Ok((options, place))
+}
+
+async fn open(url: PgConnectOptions, options: Options) -> Result<PostgresStore> {
+    let mut url = connect::settings(url, "etl");
+    if let Some(schema) = &options.schema {
+        url = url.options([("search_path", schema)]);
+    }
+    let mut conn = connect::writable(&url).await?;
+    let migrated = migrate(&mut conn, options.schema.as_deref()).await;
+    // Closed or not: the lock ends with the connection.
+    conn.close().await?;
+    migrated?;
+    let documents = Arc::new(Documents::default());
+    let readers = PgPoolOptions::new()
+        .max_connections(READERS)
+        .acquire_timeout(Duration::from_secs(5))
+        .max_lifetime(Duration::from_secs(30 * 60))
+        .idle_timeout(Duration::from_secs(10 * 60))
+        .test_before_acquire(true)
+        .connect_lazy_with(url.clone());
+    let writer = Writer::new(url, options.clock.clone(), Arc::clone(&documents));
+    Ok(PostgresStore::new(
+        WriterHandle::start(writer),
+        readers,
+        documents,
+        options.clock,
+    ))
+}
+
+async fn migrate(conn: &mut PgConnection, schema: Option<&str>) -> Result<()> {
+    sqlx::query("SET statement_timeout = 0")
+        .execute(&mut *conn)
+        .await?;
+    sqlx::query("SET lock_timeout = 0")
+        .execute(&mut *conn)
+        .await?;
+    sqlx::query("SELECT pg_advisory_lock($1)")
+        .bind(MIGRATION_LOCK)
+        .execute(&mut *conn)
+        .await?;
+    if let Some(schema) = schema {
+        let sql: String = sqlx::query_scalar("SELECT format('CREATE SCHEMA IF NOT EXISTS %I', $1)")
+            .bind(schema)
+            .fetch_one(&mut *conn)
+            .await?;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
+            .execute(&mut *conn)
+            .await?;
+    }
+    // Not `run`: with it the compiler can't see that this future is `Send`.
+    let migrated = MIGRATOR.run_direct(None, conn, false).await;
+    migrated.map_err(migration_fault)?;
+    triggers::install(conn).await?;
+    sqlx::query("SELECT etl_log_days(2, $1)")
+        .bind(LOG_DAYS)
+        .execute(&mut *conn)
+        .await?;
+    Ok(())
+}
+
+fn migration_fault(error: MigrateError) -> Fault {
+    match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
+        MigrateError::VersionMissing(version) => Fault::said(
+            StoreErrorKind::Corrupt,
+            format!(
+                "its tables were made by a newer version of this program (version {version}); upgrade the program"
+            ),
+        ),
+        other => Fault::corrupt(other),
+    }
+}

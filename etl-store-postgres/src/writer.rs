@@ -1,0 +1,147 @@
+//! The writer of a process: a connection that writes in groups. Other processes have writers of their own; rows are locked in the
+//! order of their ids, and what two of them can't both do is tried again.
+
+use std::sync::Arc;
+
+use etl_core::contract::Clock;
+use etl_core::contract::store::{
+    ClaimRequest, Claimed, LeaseState, PutPipeline, ReapRequest, Submitted,
+};
+use etl_core::model::{Commit, JobId, JobStatus, LogLine, NewJob, PipelineRef, Timestamp, Verdict};
+use etl_store_sql::{Fault, Result, Transactor};
+use sqlx::Connection;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+
+use crate::catalog::{self, Documents, RemovePipeline};
+use crate::lease::{self, CancelRequest, RenewRequest};
+use crate::{claim, commit, connect, journal, submit};
+
+/// How often a group is tried that another process's group got in the way of.
+const TRIES: u32 = 5;
+
+/// The transaction that a group runs in.
+pub(crate) struct Tx<'a> {
+    /// Where statements run.
+    pub(crate) conn: &'a mut PgConnection,
+    /// The store's time, one reading for the whole group.
+    pub(crate) now: Timestamp,
+    /// Documents that were read before.
+    pub(crate) documents: Arc<Documents>,
+}
+
+etl_store_sql::requests! {
+    Tx;
+    puts: PutPipeline => PipelineRef, "put_pipeline", catalog::put, |put| put.document.steps.len();
+    removals: RemovePipeline => bool, "remove_pipeline", catalog::remove, |_| 1;
+    submissions: NewJob => Submitted, "submit", submit::submit, |job| job.document.steps.len() + job.taken_over.len();
+    cancellations: CancelRequest => JobStatus, "cancel", lease::cancel, |_| 1;
+    dispatches: Vec<JobId> => (), "dispatched", submit::dispatched, Vec::len;
+    commits: Vec<Commit> => Vec<Verdict>, "commit", commit::commit, |batch| batch.iter().map(|commit| commit.changes.len()).sum();
+    renewals: RenewRequest => Vec<LeaseState>, "renew", lease::renew, |renewal| renewal.leases.len();
+    reaps: ReapRequest => Vec<JobId>, "reap", lease::reap, |_| 1;
+    claims: ClaimRequest => Vec<Claimed>, "claim", claim::claim, |_| 1;
+    appends: Vec<LogLine> => (), "append", journal::append, Vec::len;
+}
+
+/// The writer's own state.
+pub(crate) struct Writer {
+    options: PgConnectOptions,
+    /// `None` after a failure that makes the connection doubtful: the next group opens a new one.
+    conn: Option<PgConnection>,
+    /// A clock to be followed in place of the database's own.
+    clock: Option<Arc<dyn Clock>>,
+    documents: Arc<Documents>,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        options: PgConnectOptions,
+        clock: Option<Arc<dyn Clock>>,
+        documents: Arc<Documents>,
+    ) -> Self {
+        Self {
+            options,
+            conn: None,
+            clock,
+            documents,
+        }
+    }
+
+    async fn try_transact(&mut self, group: &Group) -> Result<GroupAnswers> {
+        if self.conn.is_none() {
+            self.conn = Some(connect::writable(&self.options).await?);
+        }
+        // Taken out, so that whatever breaks off in between leaves no half a transaction to the next group (sqlx #4393).
+        let Some(mut conn) = self.conn.take() else {
+            return Err(Fault::new(etl_core::contract::StoreErrorKind::Unavailable));
+        };
+        let result = transact(&mut conn, group, self.clock.as_deref(), &self.documents).await;
+        if result.as_ref().err().is_none_or(Fault::is_of_one_request) {
+            self.conn = Some(conn);
+        }
+        result
+    }
+}
+
+async fn transact(
+    conn: &mut PgConnection,
+    group: &Group,
+    clock: Option<&dyn Clock>,
+    documents: &Arc<Documents>,
+) -> Result<GroupAnswers> {
+    let mut transaction = conn.begin().await?;
+    let now = match clock {
+        Some(clock) => clock.now(),
+        None => connect::now(&mut transaction).await?,
+    };
+    let mut tx = Tx {
+        conn: &mut transaction,
+        now,
+        documents: Arc::clone(documents),
+    };
+    let answers = match group.run(&mut tx).await {
+        Ok(answers) => answers,
+        Err(fault) => {
+            if fault.is_of_one_request() || fault.is_conflict() {
+                transaction.rollback().await?;
+            }
+            return Err(fault);
+        }
+    };
+    transaction
+        .commit()
+        .await
+        .map_err(|error| Fault::from(error).in_commit())?;
+    Ok(answers)
+}
+
+impl Transactor for Writer {
+    type Group = Group;
+
+    async fn transact(&mut self, group: &Group) -> Result<GroupAnswers> {
+        let mut tries = 1;
+        loop {
+            let result = self.try_transact(group).await;
+            let Err(fault) = result else {
+                return result;
+            };
+            self.documents.forget();
+            if fault.is_conflict() && tries < TRIES {
+                tries += 1;
+                continue;
+            }
+            if !fault.is_of_one_request() {
+                tracing::warn!(error = ?fault, "the database failed; connecting anew");
+            }
+            return Err(fault);
+        }
+    }
+
+    async fn stop(&mut self) {
+        if let Some(conn) = self.conn.take()
+            && let Err(error) = conn.close().await
+        {
+            tracing::debug!(%error, "the connection did not close");
+        }
+    }
+}

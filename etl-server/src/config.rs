@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::args::{LogFormat, SettingArgs};
 use crate::failure::Failure;
+use crate::storage::Place;
 
 const FILE: &str = "etl.toml";
 
@@ -19,22 +20,28 @@ const FILE: &str = "etl.toml";
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
-    /// `sqlite://PATH`.
+    /// `sqlite://PATH` or `postgres://…`.
     pub(crate) database_url: String,
-    /// `store:`, the store itself is the queue.
-    queue_url: String,
-    /// `memory:`.
-    events_url: String,
-    /// `file://PATH`.
+    /// `store:`, the store itself is the queue; or `amqp://…`.
+    pub(crate) queue_url: String,
+    /// `memory:`, `postgres:` (the default with Postgres) or `redis://…`.
+    pub(crate) events_url: Option<String>,
+    /// `file://PATH` or `s3://BUCKET/PREFIX`.
     pub(crate) storage_url: String,
-    /// Where a deployment listens; no command of this program does yet.
-    bind: String,
+    /// Where a deployment listens.
+    pub(crate) bind: String,
     /// What opens stored credentials; no command of this program does yet.
     master_key_file: PathBuf,
     /// Where traces go.
     otlp_endpoint: Option<String>,
     /// How the program's own log is written; by default for people on a terminal, else as JSON.
     pub(crate) log_format: Option<LogFormat>,
+    /// How many jobs a worker runs at once.
+    pub(crate) max_jobs: u16,
+    /// How many steps a worker runs at once, over all jobs; by default as many as processors.
+    pub(crate) max_steps: Option<u16>,
+    /// How long a worker that is told to stop lets jobs end before it gives them back, in seconds.
+    pub(crate) drain_seconds: u64,
 }
 
 impl Default for Config {
@@ -42,17 +49,20 @@ impl Default for Config {
         Self {
             database_url: "sqlite://.etl/etl.db".into(),
             queue_url: "store:".into(),
-            events_url: "memory:".into(),
+            events_url: None,
             storage_url: "file://.etl/data".into(),
             bind: "127.0.0.1:8000".into(),
             master_key_file: ".etl/master.key".into(),
             otlp_endpoint: None,
             log_format: None,
+            max_jobs: 32,
+            max_steps: None,
+            drain_seconds: 30,
         }
     }
 }
 
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 11] = [
     "database_url",
     "queue_url",
     "events_url",
@@ -61,6 +71,9 @@ const KEYS: [&str; 8] = [
     "master_key_file",
     "otlp_endpoint",
     "log_format",
+    "max_jobs",
+    "max_steps",
+    "drain_seconds",
 ];
 
 impl Config {
@@ -78,7 +91,11 @@ impl Config {
         for key in KEYS {
             let variable = format!("ETL_{}", key.to_uppercase());
             match std::env::var(&variable) {
-                Ok(value) if !value.is_empty() => figment = figment.merge((key, value)),
+                // Read as TOML has them: a number is a number.
+                Ok(value) if !value.is_empty() => match value.parse::<u64>() {
+                    Ok(number) => figment = figment.merge((key, number)),
+                    Err(_) => figment = figment.merge((key, value)),
+                },
                 Err(std::env::VarError::NotUnicode(_)) => {
                     return Err(Failure::input(format!("{variable} is not UTF-8")));
                 }
@@ -102,16 +119,16 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), Failure> {
-        self.database_path()?;
-        self.storage_path()?;
-        for (key, value, only) in [
-            ("queue_url", &self.queue_url, "store:"),
-            ("events_url", &self.events_url, "memory:"),
-        ] {
-            if value != only {
-                return Err(unsupported(key, value, only));
-            }
+        self.database()?;
+        if Place::of(&self.storage_url).is_none() {
+            return Err(unsupported(
+                "storage_url",
+                &self.storage_url,
+                "file://PATH or s3://BUCKET/PREFIX",
+            ));
         }
+        self.queue()?;
+        self.events()?;
         match &self.otlp_endpoint {
             Some(_) => Err(Failure::input(
                 "otlp_endpoint is set, but this version of the program sends no traces",
@@ -121,17 +138,74 @@ impl Config {
         }
     }
 
-    /// The database's file.
-    pub(crate) fn database_path(&self) -> Result<PathBuf, Failure> {
-        path_of(&self.database_url, "sqlite")
-            .ok_or_else(|| unsupported("database_url", &self.database_url, "sqlite://PATH"))
+    /// Where jobs are remembered.
+    pub(crate) fn database(&self) -> Result<Database, Failure> {
+        let url = &self.database_url;
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            return Ok(Database::Postgres(url.clone()));
+        }
+        path_of(url, "sqlite")
+            .map(Database::Sqlite)
+            .ok_or_else(|| unsupported("database_url", url, "sqlite://PATH or postgres://…"))
     }
 
-    /// The artifacts' folder.
-    pub(crate) fn storage_path(&self) -> Result<PathBuf, Failure> {
-        path_of(&self.storage_url, "file")
-            .ok_or_else(|| unsupported("storage_url", &self.storage_url, "file://PATH"))
+    /// What hints at jobs.
+    pub(crate) fn queue(&self) -> Result<QueueKind, Failure> {
+        let url = &self.queue_url;
+        match url.split_once(':') {
+            Some(("store", "")) => Ok(QueueKind::Store),
+            Some(("amqp" | "amqps", _)) => Ok(QueueKind::Amqp(url.clone())),
+            _ => Err(unsupported("queue_url", url, "store: or amqp://…")),
+        }
     }
+
+    /// What tells watchers.
+    pub(crate) fn events(&self) -> Result<EventsKind, Failure> {
+        let is_postgres = matches!(self.database()?, Database::Postgres(_));
+        let Some(url) = &self.events_url else {
+            return Ok(if is_postgres {
+                EventsKind::Postgres
+            } else {
+                EventsKind::Memory
+            });
+        };
+        match url.split_once(':') {
+            Some(("memory", "")) => Ok(EventsKind::Memory),
+            Some(("postgres", "")) if is_postgres => Ok(EventsKind::Postgres),
+            Some(("postgres", "")) => Err(Failure::input(
+                "events_url is postgres:, but database_url names no Postgres",
+            )
+            .hint("leave events_url out")),
+            Some(("redis" | "rediss", _)) => Ok(EventsKind::Redis(url.clone())),
+            _ => Err(unsupported(
+                "events_url",
+                url,
+                "memory:, postgres: or redis://…",
+            )),
+        }
+    }
+}
+
+/// Where jobs are remembered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Database {
+    Sqlite(PathBuf),
+    Postgres(String),
+}
+
+/// What hints at jobs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum QueueKind {
+    Store,
+    Amqp(String),
+}
+
+/// What tells watchers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum EventsKind {
+    Memory,
+    Postgres,
+    Redis(String),
 }
 
 /// The path of `scheme://PATH` or `scheme:PATH`; relative paths are against the working folder.

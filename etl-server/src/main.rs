@@ -8,9 +8,10 @@
 mod args;
 mod command;
 mod config;
+mod deployment;
 mod document;
-mod embedded;
 mod failure;
+mod storage;
 mod telemetry;
 mod view;
 

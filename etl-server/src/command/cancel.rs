@@ -6,16 +6,17 @@ use etl_core::model::JobStatus;
 use super::job_of;
 use crate::args::CancelArgs;
 use crate::config::Config;
-use crate::embedded;
+use crate::deployment;
 use crate::failure::{Exit, Failure};
 use crate::view::{print, print_json};
 
 pub(crate) async fn execute(config: &Config, args: &CancelArgs) -> Result<Exit, Failure> {
-    let store = embedded::look(config).await?;
-    let before = job_of(&store, args.id).await?;
-    JobStore::cancel(&store, args.id, "cancelled by `etl cancel`").await?;
-    let job = job_of(&store, args.id).await?;
-    store.close().await;
+    let open = deployment::look(config).await?;
+    let store = &**open.store();
+    let before = job_of(store, args.id).await?;
+    JobStore::cancel(store, args.id, "cancelled by `etl cancel`").await?;
+    let job = job_of(store, args.id).await?;
+    open.close().await;
     if args.json {
         print_json(&job)?;
         return Ok(Exit::Success);

@@ -4,12 +4,12 @@ use etl_core::model::nearest;
 use serde_json::{Value, json};
 
 use crate::args::ConnectorsArgs;
-use crate::embedded;
+use crate::deployment;
 use crate::failure::{Exit, Failure};
 use crate::view::{print, print_json, table};
 
 pub(crate) fn execute(args: &ConnectorsArgs) -> Result<Exit, Failure> {
-    let registry = embedded::registry();
+    let registry = deployment::registry();
     let Some(name) = &args.name else {
         let infos: Vec<_> = registry
             .connectors()

@@ -6,15 +6,16 @@ use serde_json::json;
 use super::{job_of, steps_of};
 use crate::args::JobArgs;
 use crate::config::Config;
-use crate::embedded;
+use crate::deployment;
 use crate::failure::{Exit, Failure};
 use crate::view::{print, print_json, summary};
 
 pub(crate) async fn execute(config: &Config, args: &JobArgs) -> Result<Exit, Failure> {
-    let store = embedded::look(config).await?;
-    let job = job_of(&store, args.id).await?;
-    let steps = steps_of(&store, args.id).await?;
-    store.close().await;
+    let open = deployment::look(config).await?;
+    let store = &**open.store();
+    let job = job_of(store, args.id).await?;
+    let steps = steps_of(store, args.id).await?;
+    open.close().await;
     if args.json {
         let mut document = json!(job);
         document["steps"] = json!(steps);

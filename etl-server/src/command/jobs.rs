@@ -1,19 +1,19 @@
 //! `etl jobs`: jobs, newest first.
 
+use etl_core::contract::Store;
 use etl_core::contract::store::Journal;
 use etl_core::model::{Cursor, JobFilter, JobRecord, Page, PageRequest};
-use etl_store_sqlite::SqliteStore;
 
 use crate::args::JobsArgs;
 use crate::config::Config;
-use crate::embedded;
+use crate::deployment;
 use crate::failure::{Exit, Failure};
 use crate::view::{duration, print, print_json, say, table};
 
 pub(crate) async fn execute(config: &Config, args: JobsArgs) -> Result<Exit, Failure> {
-    let page = match embedded::look_if_there(config).await? {
+    let page = match deployment::look_if_there(config).await? {
         Some(store) => {
-            let page = page(&store, &args).await?;
+            let page = page(&**store.store(), &args).await?;
             store.close().await;
             page
         }
@@ -50,7 +50,7 @@ pub(crate) async fn execute(config: &Config, args: JobsArgs) -> Result<Exit, Fai
     Ok(Exit::Success)
 }
 
-async fn page(store: &SqliteStore, args: &JobsArgs) -> Result<Page<JobRecord>, Failure> {
+async fn page(store: &dyn Store, args: &JobsArgs) -> Result<Page<JobRecord>, Failure> {
     let filter = JobFilter {
         status: args.status.clone(),
         pipeline: args.pipeline.clone(),
@@ -60,5 +60,5 @@ async fn page(store: &SqliteStore, args: &JobsArgs) -> Result<Page<JobRecord>, F
         limit: args.limit.into(),
         cursor: args.cursor.clone().map(Cursor),
     };
-    Ok(store.jobs(&filter, &request).await?)
+    Ok(Journal::jobs(store, &filter, &request).await?)
 }

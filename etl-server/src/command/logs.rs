@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
+use etl_core::contract::Store;
 use etl_core::contract::store::Journal;
-use etl_store_sqlite::SqliteStore;
 
 use super::interrupts::Interrupts;
 use super::job_of;
 use crate::args::LogsArgs;
 use crate::config::Config;
-use crate::embedded;
+use crate::deployment;
 use crate::failure::{Exit, Failure};
 use crate::view::{Reader, log_line, print, print_line};
 
@@ -20,23 +20,23 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 
 pub(crate) async fn execute(config: &Config, args: &LogsArgs) -> Result<Exit, Failure> {
     let mut interrupts = Interrupts::watch()?;
-    let store = embedded::look(config).await?;
+    let store = deployment::look(config).await?;
     let exit = tokio::select! {
-        exit = show(&store, args) => exit,
+        exit = show(&**store.store(), args) => exit,
         () = interrupts.next() => Ok(Exit::Cancelled),
     };
     store.close().await;
     exit
 }
 
-async fn show(store: &SqliteStore, args: &LogsArgs) -> Result<Exit, Failure> {
+async fn show(store: &dyn Store, args: &LogsArgs) -> Result<Exit, Failure> {
     let mut after = 0;
     let mut had_ended = false;
     loop {
         // The state first: lines that come after it are read in the next round.
         let job = job_of(store, args.id).await?;
         loop {
-            let lines = store.lines(args.id, after, PAGE).await?;
+            let lines = Journal::lines(store, args.id, after, PAGE).await?;
             for line in &lines {
                 after = line.seq;
                 let reader = if args.json {

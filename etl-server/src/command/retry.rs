@@ -8,13 +8,13 @@ use super::interrupts::Interrupts;
 use super::{job_of, leftover, until_end};
 use crate::args::RetryArgs;
 use crate::config::Config;
-use crate::embedded;
+use crate::deployment;
 use crate::failure::{Exit, Failure};
 
 pub(crate) async fn execute(config: &Config, args: &RetryArgs) -> Result<Exit, Failure> {
     let mut interrupts = Interrupts::watch()?;
-    let store = embedded::serve_remembered(config).await?;
-    let etl = embedded::engine(config, store.clone(), args.parallelism)?;
+    let store = deployment::serve_remembered(config).await?;
+    let etl = deployment::own_engine(config, &store, args.parallelism)?;
     let outcome = go_on(&etl, args, &mut interrupts).await;
     until_end::close(etl, store, &outcome).await;
     outcome

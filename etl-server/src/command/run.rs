@@ -16,7 +16,7 @@ use super::{leftover, until_end};
 use crate::args::RunArgs;
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
-use crate::{document, embedded};
+use crate::{deployment, document};
 
 pub(crate) async fn execute(config: &Config, args: RunArgs) -> Result<Exit, Failure> {
     let mut interrupts = Interrupts::watch()?;
@@ -25,15 +25,17 @@ pub(crate) async fn execute(config: &Config, args: RunArgs) -> Result<Exit, Fail
     let (store, document) = match &file {
         Some(file) => {
             let document =
-                document::read(file, &embedded::registry()).map_err(Failure::pipeline)?;
+                document::read(file, &deployment::registry()).map_err(Failure::pipeline)?;
             check_parameters(document.pipeline.parameters.as_ref(), &args.parameters)?;
-            (embedded::serve(config).await?, Some(document.pipeline))
+            (deployment::embedded(config).await?, Some(document.pipeline))
         }
-        None if config.database_path()?.exists() => (embedded::serve(config).await?, None),
+        None if deployment::embedded_path(config)?.exists() => {
+            (deployment::embedded(config).await?, None)
+        }
         None => return Err(no_such_pipeline(&args.pipeline)),
     };
-    leftover::say_what_waits(&*store).await?;
-    let etl = embedded::engine(config, store.clone(), args.parallelism)?;
+    leftover::say_what_waits(&**store.store()).await?;
+    let etl = deployment::own_engine(config, &store, args.parallelism)?;
     let outcome = submit_and_follow(&etl, file.as_deref(), document, &args, &mut interrupts).await;
     until_end::close(etl, store, &outcome).await;
     outcome

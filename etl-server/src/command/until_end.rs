@@ -1,13 +1,11 @@
 //! Follows a job to its end: live, with a summary, and so that an interrupt ends the job and not only the program.
 
-use std::sync::Arc;
-
 use etl_core::contract::store::StoredPipeline;
 use etl_core::sdk::{Etl, JobHandle, Outcome};
-use etl_store_sqlite::SqliteStore;
 
 use super::interrupts::Interrupts;
 use super::steps_of;
+use crate::deployment::OpenStore;
 use crate::failure::{Exit, Failure};
 use crate::view::{RunView, print, print_json, run_document, say, summary};
 
@@ -35,7 +33,7 @@ pub(super) async fn to_the_end(
 }
 
 /// Ends the engine and lets go of the store. A job that was left as it is is not waited for.
-pub(super) async fn close(etl: Etl, store: Arc<SqliteStore>, outcome: &Result<Exit, Failure>) {
+pub(super) async fn close(etl: Etl, store: OpenStore, outcome: &Result<Exit, Failure>) {
     match outcome {
         Err(failure) if failure.exit == Exit::Cancelled => drop(etl),
         _ => etl.shutdown().await,

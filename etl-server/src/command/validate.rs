@@ -5,10 +5,10 @@ use serde_json::json;
 use crate::args::ValidateArgs;
 use crate::failure::{Exit, Failure};
 use crate::view::{count, print, print_json, say};
-use crate::{document, embedded};
+use crate::{deployment, document};
 
 pub(crate) fn execute(args: &ValidateArgs) -> Result<Exit, Failure> {
-    let registry = embedded::registry();
+    let registry = deployment::registry();
     let mut faults = Vec::new();
     for file in &args.files {
         match document::read(file, &registry) {

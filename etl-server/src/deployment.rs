@@ -1,0 +1,160 @@
+//! What the configuration names, opened: the store, the queue, the events, the artifacts.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use etl_core::artifact::ArtifactStorage;
+use etl_core::contract::Store;
+use etl_core::registry::Registry;
+use etl_core::runtime::{Scope, SystemClock};
+use etl_core::sdk::{Etl, EtlBuilder};
+use etl_store_postgres::PostgresStore;
+use etl_store_sqlite::SqliteStore;
+
+use crate::config::{Config, Database};
+use crate::failure::{Exit, Failure};
+use crate::storage;
+
+/// Everything that this program can do in a step.
+pub(crate) fn registry() -> Registry {
+    etl_connectors::builtin()
+}
+
+/// A store that is open, and how it is closed.
+#[derive(Debug, Clone)]
+pub(crate) struct OpenStore {
+    store: Arc<dyn Store>,
+    handle: Handle,
+}
+
+#[derive(Debug, Clone)]
+enum Handle {
+    Sqlite(Arc<SqliteStore>),
+    Postgres(Arc<PostgresStore>),
+}
+
+impl OpenStore {
+    fn sqlite(store: SqliteStore) -> Self {
+        let store = Arc::new(store);
+        Self {
+            store: store.clone(),
+            handle: Handle::Sqlite(store),
+        }
+    }
+
+    fn postgres(store: PostgresStore) -> Self {
+        let store = Arc::new(store);
+        Self {
+            store: store.clone(),
+            handle: Handle::Postgres(store),
+        }
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Finishes what was asked before and lets go of the database.
+    pub(crate) async fn close(&self) {
+        match &self.handle {
+            Handle::Sqlite(store) => store.close().await,
+            Handle::Postgres(store) => store.close().await,
+        }
+    }
+}
+
+/// The store, to run jobs: a file as its one server, a Postgres beside others. What is missing is made.
+pub(crate) async fn serve(config: &Config) -> Result<OpenStore, Failure> {
+    match config.database()? {
+        Database::Sqlite(path) => Ok(OpenStore::sqlite(
+            SqliteStore::open(path, Arc::new(SystemClock)).await?,
+        )),
+        Database::Postgres(url) => postgres(&url).await,
+    }
+}
+
+/// The store to run a job of this process alone: a file as its one server. Workers of a deployment would take the job.
+pub(crate) async fn embedded(config: &Config) -> Result<OpenStore, Failure> {
+    embedded_path(config)?;
+    serve(config).await
+}
+
+/// The embedded store's file.
+pub(crate) fn embedded_path(config: &Config) -> Result<PathBuf, Failure> {
+    match config.database()? {
+        Database::Sqlite(path) => Ok(path),
+        Database::Postgres(_) => Err(Failure::input(
+            "database_url names a deployment's store, and this command runs a job in this process",
+        )
+        .hint("`etl submit FILE --wait` hands it to the deployment's workers; or name a file: `--database-url sqlite://PATH`")),
+    }
+}
+
+/// The embedded store as its one server, to run what it remembers.
+pub(crate) async fn serve_remembered(config: &Config) -> Result<OpenStore, Failure> {
+    if embedded_path(config)?.exists() {
+        serve(config).await
+    } else {
+        Err(no_database(config))
+    }
+}
+
+/// The store beside whoever serves it: to read, to submit, and to ask for a job's end.
+pub(crate) async fn look(config: &Config) -> Result<OpenStore, Failure> {
+    look_if_there(config)
+        .await?
+        .ok_or_else(|| no_database(config))
+}
+
+/// The store beside whoever serves it, if there is one.
+pub(crate) async fn look_if_there(config: &Config) -> Result<Option<OpenStore>, Failure> {
+    match config.database()? {
+        Database::Sqlite(path) if !path.exists() => Ok(None),
+        Database::Sqlite(path) => Ok(Some(OpenStore::sqlite(
+            SqliteStore::open_shared(path, Arc::new(SystemClock)).await?,
+        ))),
+        Database::Postgres(url) => postgres(&url).await.map(Some),
+    }
+}
+
+async fn postgres(url: &str) -> Result<OpenStore, Failure> {
+    let store = PostgresStore::open(url, etl_store_postgres::Options::default()).await?;
+    Ok(OpenStore::postgres(store))
+}
+
+fn no_database(config: &Config) -> Failure {
+    let path = embedded_path(config).unwrap_or_default();
+    Failure::input(format!("there is no database at {}", path.display()))
+        .hint("`etl run FILE` makes it; or name another one by `--database-url`")
+}
+
+/// Artifacts as the configuration says.
+pub(crate) fn artifacts(config: &Config) -> Result<ArtifactStorage, Failure> {
+    storage::open(&config.storage_url)
+}
+
+/// An engine over the store with what the configuration says beside it.
+pub(crate) fn engine(config: &Config, store: &OpenStore) -> Result<EtlBuilder, Failure> {
+    Ok(Etl::builder()
+        .registry(registry())
+        .store(Arc::clone(store.store()))
+        .storage(artifacts(config)?))
+}
+
+/// The engine over the store, for the jobs that it is handed and no others.
+pub(crate) fn own_engine(
+    config: &Config,
+    store: &OpenStore,
+    parallelism: u16,
+) -> Result<Etl, Failure> {
+    let builder = engine(config, store)?;
+    Ok(builder
+        .scope(Scope::Own)
+        .max_steps(parallelism.into())
+        .build())
+}
+
+/// A system that a deployment needs and that can't be used.
+pub(crate) fn unreachable(message: impl Into<String>) -> Failure {
+    Failure::new(Exit::Unreachable, message)
+}

@@ -1,0 +1,103 @@
+//! Where artifacts go, by URL: a folder, or a bucket of an S3 service.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use etl_core::artifact::ArtifactStorage;
+use object_store::aws::AmazonS3Builder;
+use object_store::path::Path;
+use object_store::{BackoffConfig, ClientOptions, RetryConfig};
+
+use crate::deployment::unreachable;
+use crate::failure::Failure;
+
+/// What a storage URL names.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Folder(PathBuf),
+    Bucket { bucket: String, prefix: String },
+}
+
+impl Place {
+    /// `file://PATH` or `s3://BUCKET/PREFIX`; nothing for anything else.
+    pub(crate) fn of(url: &str) -> Option<Self> {
+        if let Some(rest) = url.strip_prefix("s3://") {
+            let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+            return (!bucket.is_empty()).then(|| Self::Bucket {
+                bucket: bucket.into(),
+                prefix: prefix.trim_matches('/').into(),
+            });
+        }
+        let rest = url.strip_prefix("file:")?;
+        let path = rest.strip_prefix("//").unwrap_or(rest);
+        (!path.is_empty()).then(|| Self::Folder(path.into()))
+    }
+}
+
+/// Opens the storage at a URL. Endpoint, region and keys of S3 come from the usual `AWS_…` variables; an endpoint by plain HTTP
+/// is only taken with `AWS_ALLOW_HTTP=true`.
+pub(crate) fn open(url: &str) -> Result<ArtifactStorage, Failure> {
+    match Place::of(url) {
+        Some(Place::Folder(folder)) => {
+            ArtifactStorage::folder(folder).map_err(|error| {
+                unreachable("artifacts can't be stored").because(error).hint(
+                "see that the folder can be written to, or name another one by `--storage-url`",
+            )
+            })
+        }
+        Some(Place::Bucket { bucket, prefix }) => {
+            // Requests are repeated for a while, so that a short outage is no failed attempt of a step.
+            let retry = RetryConfig {
+                backoff: BackoffConfig::default(),
+                max_retries: 10,
+                retry_timeout: std::time::Duration::from_secs(60),
+            };
+            let store = AmazonS3Builder::from_env()
+                .with_bucket_name(&bucket)
+                .with_retry(retry)
+                .with_client_options(ClientOptions::new().with_allow_http(allows_http()))
+                .build()
+                .map_err(|error| {
+                    unreachable("the S3 storage can't be used")
+                        .because(error)
+                        .hint("see AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+                })?;
+            let base = url.trim_end_matches('/').to_owned();
+            Ok(ArtifactStorage::object_store(
+                Arc::new(store),
+                Path::from(prefix),
+                base,
+            ))
+        }
+        None => Err(Failure::input(
+            "storage_url is not of the form file://PATH or s3://BUCKET/PREFIX",
+        )
+        .hint("use file://.etl/data, say")),
+    }
+}
+
+fn allows_http() -> bool {
+    std::env::var("AWS_ALLOW_HTTP").is_ok_and(|value| value == "true")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_names_a_folder_or_a_bucket() {
+        let folder = |path: &str| Some(Place::Folder(path.into()));
+        assert_eq!(Place::of("file://.etl/data"), folder(".etl/data"));
+        assert_eq!(Place::of("file:/srv/etl"), folder("/srv/etl"));
+        assert_eq!(
+            Place::of("s3://lake/etl/prod/"),
+            Some(Place::Bucket {
+                bucket: "lake".into(),
+                prefix: "etl/prod".into()
+            })
+        );
+        for bad in ["s3://", "file://", "gs://b", "lake"] {
+            assert_eq!(Place::of(bad), None, "{bad}");
+        }
+    }
+}

@@ -8,6 +8,7 @@ mod connect;
 mod journal;
 mod lease;
 mod letters;
+mod notify;
 mod open;
 mod steps;
 mod store;
@@ -16,5 +17,6 @@ mod text;
 mod triggers;
 mod writer;
 
+pub use notify::{PostgresEvents, PostgresQueue};
 pub use open::Options;
 pub use store::PostgresStore;

@@ -22,6 +22,9 @@ static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 /// How many readers may read at once.
 const READERS: u32 = 4;
 
+/// Connections for notifications: two listen, two send.
+const NOTICES: u32 = 4;
+
 /// Held while tables are changed, so that processes that start together do it one after the other. In the middle of a key space
 /// that others are unlikely to use: `etl` and the version of this protocol.
 const MIGRATION_LOCK: i64 = 0x0065_746c_0000_0001;
@@ -89,10 +92,18 @@ async fn open(url: PgConnectOptions, options: Options) -> Result<PostgresStore> 
         .idle_timeout(Duration::from_secs(10 * 60))
         .test_before_acquire(true)
         .connect_lazy_with(url.clone());
+    let notices = PgPoolOptions::new()
+        .max_connections(NOTICES)
+        .acquire_timeout(Duration::from_secs(5))
+        .max_lifetime(None)
+        .idle_timeout(None)
+        .connect_lazy_with(url.clone());
     let writer = Writer::new(url, options.clock.clone(), Arc::clone(&documents));
     Ok(PostgresStore::new(
         WriterHandle::start(writer),
         readers,
+        notices,
+        options.schema,
         documents,
         options.clock,
     ))

@@ -34,6 +34,9 @@ use crate::writer::Group;
 pub struct PostgresStore {
     writer: WriterHandle<Group>,
     readers: PgPool,
+    /// For notifications: those who listen keep a connection each.
+    notices: PgPool,
+    schema: Option<String>,
     documents: Arc<Documents>,
     clock: Option<Arc<dyn Clock>>,
 }
@@ -42,12 +45,16 @@ impl PostgresStore {
     pub(crate) fn new(
         writer: WriterHandle<Group>,
         readers: PgPool,
+        notices: PgPool,
+        schema: Option<String>,
         documents: Arc<Documents>,
         clock: Option<Arc<dyn Clock>>,
     ) -> Self {
         Self {
             writer,
             readers,
+            notices,
+            schema,
             documents,
             clock,
         }
@@ -58,6 +65,15 @@ impl PostgresStore {
     pub async fn close(&self) {
         self.writer.close().await;
         self.readers.close().await;
+        self.notices.close().await;
+    }
+
+    pub(crate) fn notices(&self) -> &PgPool {
+        &self.notices
+    }
+
+    pub(crate) fn schema(&self) -> Option<&str> {
+        self.schema.as_deref()
     }
 
     pub(crate) fn readers(&self) -> &PgPool {

@@ -27,6 +27,30 @@ impl MemoryEvents {
     }
 }
 
+impl MemoryEvents {
+    /// Tells events at once, for a bus that hears of them elsewhere.
+    pub fn tell(&self, events: Vec<Event>) {
+        let watchers = lock(&self.watchers);
+        if watchers.of_all.is_empty() && watchers.of_job.is_empty() {
+            return;
+        }
+        for event in events.into_iter().map(Arc::new) {
+            for watcher in watchers.of(event.job_id) {
+                watcher.tell(&event, self.capacity);
+            }
+        }
+    }
+
+    /// Tells the watchers of a job, or all, that so many notices are gone.
+    pub fn tell_missed(&self, job: Option<JobId>, count: u64) {
+        let watchers = lock(&self.watchers);
+        match job {
+            Some(job) => watchers.of(job).for_each(|watcher| watcher.miss(count)),
+            None => watchers.all().for_each(|watcher| watcher.miss(count)),
+        }
+    }
+}
+
 impl Default for MemoryEvents {
     fn default() -> Self {
         Self::new(4096)
@@ -54,6 +78,11 @@ struct Watchers {
 impl Watchers {
     fn all(&self) -> impl Iterator<Item = &Arc<Watcher>> {
         let of_job = self.of_job.values().flat_map(HashMap::values);
+        self.of_all.values().chain(of_job)
+    }
+
+    fn of(&self, job: JobId) -> impl Iterator<Item = &Arc<Watcher>> {
+        let of_job = self.of_job.get(&job).into_iter().flat_map(HashMap::values);
         self.of_all.values().chain(of_job)
     }
 }
@@ -85,21 +114,18 @@ impl Watcher {
             self.bell.notify_one();
         }
     }
+
+    fn miss(&self, count: u64) {
+        let mut line = lock(&self.line);
+        line.missed = line.missed.saturating_add(count);
+        self.bell.notify_one();
+    }
 }
 
 #[async_trait]
 impl EventBus for MemoryEvents {
     async fn publish(&self, events: Vec<Event>) -> Result<(), EventError> {
-        let watchers = lock(&self.watchers);
-        if watchers.of_all.is_empty() && watchers.of_job.is_empty() {
-            return Ok(());
-        }
-        for event in events.into_iter().map(Arc::new) {
-            let of_job = watchers.of_job.get(&event.job_id).into_iter().flatten();
-            for (_, watcher) in watchers.of_all.iter().chain(of_job) {
-                watcher.tell(&event, self.capacity);
-            }
-        }
+        self.tell(events);
         Ok(())
     }
 

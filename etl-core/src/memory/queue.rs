@@ -60,6 +60,29 @@ impl MemoryQueue {
         Self::default()
     }
 
+    /// How many hints wait.
+    pub fn len(&self) -> usize {
+        self.shared.lock().bands.iter().map(VecDeque::len).sum()
+    }
+
+    /// Whether no hint waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds hints at once, for a queue that hears of them elsewhere. A closed one forgets them.
+    pub fn add(&self, hints: &[Hint]) {
+        let mut state = self.shared.lock();
+        if state.closed {
+            return;
+        }
+        for hint in hints {
+            state.band(*hint).push_back(*hint);
+        }
+        drop(state);
+        self.shared.news.notify_waiters();
+    }
+
     /// Closes it: hints that are left are gone, and every call answers `Closed` from now on, also one that waits.
     pub fn close(&self) {
         let mut state = self.shared.lock();
@@ -86,15 +109,10 @@ fn closed(op: &'static str) -> QueueError {
 #[async_trait]
 impl Queue for MemoryQueue {
     async fn publish(&self, hints: &[Hint]) -> Result<(), QueueError> {
-        let mut state = self.shared.lock();
-        if state.closed {
+        if self.shared.lock().closed {
             return Err(closed("publish"));
         }
-        for hint in hints {
-            state.band(*hint).push_back(*hint);
-        }
-        drop(state);
-        self.shared.news.notify_waiters();
+        self.add(hints);
         Ok(())
     }
 

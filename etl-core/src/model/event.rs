@@ -154,6 +154,70 @@ pub enum EventKind {
         /// Bytes so far.
         bytes_transferred: u64,
     },
-    /// A line of the job's log.
-    Log(LogLine),
+    /// A line of the job's log, in JSON as `line`.
+    Log(#[serde(with = "as_line")] LogLine),
+}
+
+/// A line as a field of its own: among the event's, it would name the job twice.
+mod as_line {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::LogLine;
+
+    #[derive(Serialize)]
+    struct Borrowed<'a> {
+        line: &'a LogLine,
+    }
+
+    #[derive(Deserialize)]
+    struct Owned {
+        line: LogLine,
+    }
+
+    pub(super) fn serialize<S: Serializer>(line: &LogLine, to: S) -> Result<S::Ok, S::Error> {
+        Borrowed { line }.serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<LogLine, D::Error> {
+        Owned::deserialize(from).map(|owned| owned.line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_reads_back_from_its_json() {
+        let line = LogLine {
+            job_id: JobId(uuid::Uuid::nil()),
+            seq: 1,
+            step: Some("s".into()),
+            item_index: None,
+            attempt: 1,
+            timestamp: Timestamp::from_micros(5),
+            level: LogLevel::Warn,
+            message: "m".into(),
+            metadata: Map::new(),
+        };
+        for kind in [
+            EventKind::Log(line),
+            EventKind::Job {
+                status: JobStatus::Failed,
+                error_message: Some("why".into()),
+            },
+        ] {
+            let event = Event {
+                job_id: JobId(uuid::Uuid::nil()),
+                at: Timestamp::from_micros(7),
+                kind,
+            };
+            let text = serde_json::to_string(&event).unwrap();
+            assert_eq!(
+                serde_json::from_str::<Event>(&text).unwrap(),
+                event,
+                "{text}"
+            );
+        }
+    }
 }

@@ -142,7 +142,7 @@ impl State {
         self.jobs.get(&job).map(|row| row.status)
     }
 
-    fn submit(&mut self, new: NewJob, now: Timestamp) -> Result<Submitted> {
+    pub(super) fn submit(&mut self, new: NewJob, now: Timestamp) -> Result<Submitted> {
         let pipeline = self
             .pipelines
             .version(new.pipeline.id, new.pipeline.version);
@@ -171,7 +171,7 @@ impl State {
         self.keys.extend(key.map(|key| (key, id)));
         self.history.insert((now, id));
         self.outbox.insert(job.place());
-        self.line.join(&job.pipeline, job.limit(), job.place());
+        self.line.join(job.pipeline.id, job.limit, job.place());
         self.open
             .entry(job.pipeline.id)
             .or_default()
@@ -210,7 +210,7 @@ impl State {
     fn is_claimable(&self, job: JobId) -> bool {
         self.jobs.get(&job).is_some_and(|row| {
             matches!(row.status, JobStatus::Pending | JobStatus::Queued)
-                && self.line.is_open(&row.pipeline)
+                && self.line.is_open(row.pipeline.id, row.limit)
         })
     }
 

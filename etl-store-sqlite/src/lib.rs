@@ -13,6 +13,7 @@ mod plan;
 #[cfg(test)]
 mod query_plans;
 mod rows;
+mod schedules;
 mod steps;
 mod store;
 mod submit;

@@ -8,7 +8,9 @@ use etl_core::contract::store::{
     ClaimRequest, Claimed, JobStore, LeaseState, ReapRequest, Result as StoreResult, Submitted,
 };
 use etl_core::contract::{Clock, StoreErrorKind};
-use etl_core::model::{Commit, Hint, JobId, JobStatus, LeaseRef, NewJob, Verdict, WorkerId};
+use etl_core::model::{
+    Commit, Hint, JobId, JobStatus, LeaseRef, NewJob, Timestamp, Verdict, WorkerId,
+};
 use sqlx::SqlitePool;
 
 use crate::catalog::Documents;
@@ -74,6 +76,10 @@ impl SqliteStore {
 
     pub(crate) fn documents(&self) -> &Documents {
         &self.documents
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Asks the writer, as the file's server.

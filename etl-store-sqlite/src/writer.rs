@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-use etl_core::contract::store::{ClaimRequest, Claimed, LeaseState, PutPipeline, ReapRequest};
-use etl_core::contract::store::{Result as StoreResult, Submitted};
+use etl_core::contract::store::{ClaimRequest, Claimed, Fire, Fired, LeaseState, PutPipeline};
+use etl_core::contract::store::{FireOutcome, ReapRequest, Result as StoreResult, Submitted};
 use etl_core::contract::{Clock, StoreErrorKind};
 use etl_core::model::{Commit, JobId, JobStatus, LogLine, NewJob, PipelineRef, Timestamp, Verdict};
 use futures_util::future::BoxFuture;
@@ -20,6 +20,7 @@ use crate::catalog::{self, Documents, RemovePipeline};
 use crate::error::{Fault, Result};
 use crate::lease::{self, CancelRequest, RenewRequest};
 use crate::lock::ServerLock;
+use crate::schedules::{self, PauseRequest};
 use crate::{claim, commit, journal, submit};
 
 /// How many requests may wait before a caller waits for room, and how many one transaction takes at most.
@@ -138,6 +139,8 @@ pub(crate) trait Request {
 requests! {
     puts: PutPipeline => PipelineRef, "put_pipeline", catalog::put, |put| put.document.steps.len();
     removals: RemovePipeline => bool, "remove_pipeline", catalog::remove, |_| 1;
+    pauses: PauseRequest => (), "pause", schedules::pause, |_| 1;
+    fires: Fire => Fired, "fire", schedules::fire, fire_rows;
     submissions: NewJob => Submitted, "submit", submit::submit, |job| job.document.steps.len() + job.taken_over.len();
     cancellations: CancelRequest => JobStatus, "cancel", lease::cancel, |_| 1;
     dispatches: Vec<JobId> => (), "dispatched", submit::dispatched, Vec::len;
@@ -146,6 +149,14 @@ requests! {
     reaps: ReapRequest => Vec<JobId>, "reap", lease::reap, |_| 1;
     claims: ClaimRequest => Vec<Claimed>, "claim", claim::claim, |_| 1;
     appends: Vec<LogLine> => (), "append", journal::append, Vec::len;
+}
+
+/// About how many rows a fire writes.
+fn fire_rows(fire: &Fire) -> usize {
+    match &fire.outcome {
+        FireOutcome::Job(job) => job.document.steps.len() + 3,
+        FireOutcome::Skipped(_) => 2,
+    }
 }
 
 /// What comes over the channel.

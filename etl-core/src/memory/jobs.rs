@@ -11,7 +11,8 @@ use crate::contract::store::{
     Submitted, way,
 };
 use crate::model::{
-    Commit, Fence, Hint, JobId, JobStatus, LeaseRef, NewJob, Timestamp, Verdict, WorkerId,
+    Commit, Fence, Hint, JobId, JobStatus, LeaseRef, NewJob, Timestamp, TriggerType, Verdict,
+    WorkerId,
 };
 
 #[async_trait]
@@ -183,11 +184,14 @@ impl State {
         Ok(Submitted::New(id))
     }
 
-    /// The jobs of a new one's pipeline that wait or run and whose end nobody asked for, oldest first.
+    /// The jobs of a new one's pipeline that wait or run and whose end nobody asked for, oldest first, without those of
+    /// backfills.
     fn on_their_way(&self, new: &NewJob) -> Vec<JobId> {
         let open = self.open.get(&new.pipeline.id).into_iter().flatten();
-        open.map(|(_, job)| *job)
-            .filter(|job| self.jobs[job].cancel_requested.is_none())
+        open.map(|(_, job)| &self.jobs[job])
+            .filter(|job| job.cancel_requested.is_none())
+            .filter(|job| job.trigger_type != TriggerType::Backfill)
+            .map(|job| job.id)
             .collect()
     }
 

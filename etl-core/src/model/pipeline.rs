@@ -293,7 +293,7 @@ pub struct Concurrency {
 }
 
 /// What becomes of a job over its pipeline's `concurrency.limit`. Jobs that wait and jobs that run count, of all versions; one
-/// whose end is asked for does not. The jobs of a backfill always wait.
+/// whose end is asked for does not. The jobs of a backfill always wait, and don't count for others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnLimit {

@@ -98,6 +98,7 @@ macro_rules! __store_cases {
                 results_that_are_taken_over_are_successes_from_the_start,
                 results_that_do_not_fit_are_refused,
                 a_job_over_the_limit_is_skipped_where_its_pipeline_says_so,
+                jobs_of_a_backfill_wait_and_nobody_gives_way_to_them,
                 the_oldest_jobs_give_way_where_their_pipeline_says_so,
                 racing_jobs_over_the_limit_leave_as_many_as_it_says,
                 jobs_that_wait_are_told_by_age_and_order,

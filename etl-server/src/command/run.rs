@@ -76,7 +76,7 @@ fn no_such_pipeline(name: &str) -> Failure {
         .hint("run its file once: `etl run FILE` remembers it under its name")
 }
 
-fn check_parameters(
+pub(super) fn check_parameters(
     schema: Option<&Map<String, Value>>,
     given: &[(String, String)],
 ) -> Result<Map<String, Value>, Failure> {

@@ -13,6 +13,7 @@ use etl_core::model::{
 };
 use etl_core::schedule::next_fire;
 use serde::Serialize;
+use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use crate::catalog::no_such_cursor;
@@ -58,6 +59,29 @@ struct FireRow {
     nominal: String,
     job: Option<JobId>,
     reason: Option<String>,
+}
+
+/// Gives the pipelines of a database that knew no schedules theirs, from now on.
+pub(crate) async fn begin(conn: &mut SqliteConnection, now: Timestamp) -> Result<()> {
+    let rows = sqlx::query("SELECT id, config FROM pipelines WHERE removed_at IS NULL")
+        .fetch_all(&mut *conn)
+        .await?;
+    for row in &rows {
+        // One that this program can't read any more can't be fired either; the next version of it will be.
+        let Ok(document) = parse_json::<Pipeline>(row.str(1)?) else {
+            continue;
+        };
+        if document.has_schedule() {
+            sqlx::query(PUT)
+                .bind(row.str(0)?)
+                .bind(false)
+                .bind(next_fire(&document, now).map(time))
+                .bind(time(now))
+                .execute(&mut *conn)
+                .await?;
+        }
+    }
+    Ok(())
 }
 
 /// What a new version of a pipeline makes of its schedule; `before` is the version that was current.

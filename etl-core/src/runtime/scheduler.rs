@@ -149,7 +149,7 @@ fn decide(schedule: &Schedule, now: Timestamp) -> Option<Fire> {
                 |at| format!("none before {at}"),
             );
             let reason =
-                format!("missed: no scheduler ran from then on, and catchup makes up for {what}");
+                format!("missed: nobody fired it in time, and catchup makes up for {what}");
             let next = kept.copied().or_else(|| timetable.next(now));
             return skipped(reason, next);
         }

@@ -62,11 +62,11 @@
 //! | module | what it owns |
 //! | --- | --- |
 //! | [`model`] | the data: pipelines, jobs, steps, events, errors, and which state may follow which |
-//! | [`graph`], [`template`], [`document`] | pure functions: the DAG and its moving edge, expressions, text to model |
+//! | [`graph`], [`template`], [`document`], [`schedule`] | pure functions: the DAG and its moving edge, expressions, text to model, when a pipeline fires |
 //! | [`contract`], [`registry`], [`artifact`] | what a connector, a store, a queue, an executor and a bus must do; who does which kind |
 //! | [`plan`], [`engine`] | deciding: every fault of a pipeline, and the pure machine `handle(input, now) -> effects` that drives a job |
 //! | [`memory`], [`in_process`] | reference implementations |
-//! | [`runtime`] | doing: intake, dispatcher, worker, keeper, reaper; the only layer that spawns and sleeps |
+//! | [`runtime`] | doing: intake, dispatcher, worker, keeper, reaper, scheduler; the only layer that spawns and sleeps |
 //! | [`sdk`] | the engine inside a program |
 //! | `testing` | feature `testing`: conformance suites, faulty wrappers and controlled clocks for backends and programs |
 //!
@@ -83,6 +83,7 @@ pub mod model;
 pub mod plan;
 pub mod registry;
 pub mod runtime;
+pub mod schedule;
 pub mod sdk;
 pub mod template;
 #[cfg(any(test, feature = "testing"))]

@@ -68,6 +68,28 @@ pub(crate) enum Command {
   etl run monthly -p month=2024-02        a pipeline that ran before, by its name
   etl run monthly.yaml --json | jq .status")]
     Run(RunArgs),
+    /// Run the deployment: workers, schedulers and the API, in one process or many
+    ///
+    /// Without a role it does everything. Jobs come from `etl submit`, from schedules, and from dead workers. SIGTERM or
+    /// Ctrl-C: takes no more, lets jobs under way end for `drain_seconds`, gives the rest back; once more gives back at once.
+    /// `/health` and `/ready` are answered at `bind`.
+    #[command(after_help = "Examples:
+  etl serve
+  etl serve --database-url postgres://etl@db/etl --role worker --role scheduler
+  curl -s localhost:8000/ready")]
+    Serve(ServeArgs),
+    /// Hand a job to the deployment and print its id
+    ///
+    /// The deployment is the one whose store `database_url` names. With `--wait` it is followed to its end, with the output and
+    /// the exit statuses of `etl run`.
+    #[command(after_help = "Examples:
+  etl submit monthly -p month=2024-01
+  etl submit monthly.yaml --wait --json | jq .status")]
+    Submit(SubmitArgs),
+    /// Bring the store's tables up to this version
+    ///
+    /// Any command that opens the store does the same; this one does nothing else, before a new version starts, say.
+    Migrate,
     /// Check pipeline files: every fault with its place and a hint
     ///
     /// Checks the text, the names, the graph, the templates and each step's configuration, and tells all faults at once.
@@ -117,6 +139,39 @@ pub(crate) enum Command {
     #[command(after_help = "Example:
   etl cancel 0199c2f4-5b5e-7d31-9a52-0d4f6f1f6f10")]
     Cancel(CancelArgs),
+    /// Make the stored pipelines and schedules equal to a folder of pipeline files
+    ///
+    /// Every file is checked first: if one has a fault nothing is changed, all faults are told, and the status is 2. Then
+    /// it says of each pipeline whether it is created, changed or the same. A pipeline that is stored and has no file is
+    /// left alone and named; with `--prune` it is removed, its jobs and versions stay. A business calendar of your own is a
+    /// file calendars/NAME.txt in the folder: a line for each day, `2026-12-24` and a name.
+    ///
+    /// With `--json`: {"dry_run", "changes": [{"action", "namespace", "name", "version", "file", "next_fire_at"}]}.
+    #[command(after_help = "Examples:
+  etl apply pipelines --dry-run
+  etl apply pipelines --prune")]
+    Apply(ApplyArgs),
+    /// Show schedules and what they will fire, pause them and let them fire again
+    ///
+    /// Without a name all schedules, with one its next fires: when, and which days are moved or left out and why. With
+    /// `--json`: {"items", "next_cursor"}, or one object with its "preview" and its last "fires".
+    #[command(after_help = "Examples:
+  etl schedules
+  etl schedules fidc-monthly --next 20
+  etl schedules fidc-monthly --pause")]
+    Schedules(SchedulesArgs),
+    /// Make a job for every fire of a schedule in a stretch of time, and run them here to their end
+    ///
+    /// Both ends are included. All jobs are accepted at once; they run within the pipeline's `concurrency`, or at most N at
+    /// a time. A fire makes one job for each version of the pipeline: the same command again goes on with those that did
+    /// not reach their end and makes none twice. Times are RFC 3339, or local in the pipeline's zone: a day
+    /// (2024-01-31, whole) or a time (2024-01-31T06:00).
+    ///
+    /// With `--json`: {"pipeline", "from", "to", "jobs": [{"id", "scheduled_for", "is_new", "status"}]}.
+    #[command(after_help = "Examples:
+  etl backfill fidc-monthly --from 2024-01-01 --to 2024-12-31 --max-active 2
+  etl backfill fidc-monthly --from 2024-01-01 --to 2024-12-31 --dry-run")]
+    Backfill(BackfillArgs),
     /// Write a completion script for a shell to standard output
     #[command(after_help = "Example:
   etl completions bash > ~/.local/share/bash-completion/completions/etl")]
@@ -137,7 +192,11 @@ impl Command {
             Self::Job(args) => args.json,
             Self::Retry(args) => args.json,
             Self::Cancel(args) => args.json,
-            Self::Logs(_) | Self::Completions { .. } => false,
+            Self::Apply(args) => args.json,
+            Self::Schedules(args) => args.json,
+            Self::Backfill(args) => args.json,
+            Self::Submit(args) => args.json,
+            Self::Serve(_) | Self::Migrate | Self::Logs(_) | Self::Completions { .. } => false,
         }
     }
 }
@@ -156,6 +215,45 @@ pub(crate) struct RunArgs {
     /// How many steps run at once
     #[arg(long, value_name = "N", default_value_t = default_parallelism(), value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) parallelism: u16,
+}
+
+/// What a process of a deployment does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// Everything.
+    All,
+    /// Answers requests.
+    Api,
+    /// Runs jobs.
+    Worker,
+    /// Fires schedules, hands out what waits, takes jobs from dead workers.
+    Scheduler,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ServeArgs {
+    /// What this process does; may be repeated [default: all]
+    #[arg(long = "role", value_enum, value_name = "ROLE")]
+    pub(crate) roles: Vec<Role>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SubmitArgs {
+    /// A pipeline file (YAML or JSON), or the name of a stored pipeline
+    #[arg(value_name = "FILE|NAME")]
+    pub(crate) pipeline: String,
+    /// A parameter; the value is read as JSON where the parameter's schema asks for something other than text
+    #[arg(short = 'p', long = "param", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) parameters: Vec<(String, String)>,
+    /// Used twice, it gives the same job
+    #[arg(long, value_name = "KEY")]
+    pub(crate) idempotency_key: Option<String>,
+    /// Wait for the job's end
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Print the job, or with `--wait` its outcome, as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -239,6 +337,70 @@ pub(crate) struct CancelArgs {
     /// Print as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ApplyArgs {
+    /// The folder; files in folders below it count too
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+    /// Remove pipelines that have no file
+    #[arg(long)]
+    pub(crate) prune: bool,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print what was done as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SchedulesArgs {
+    /// Show the next fires of this pipeline; NAMESPACE/NAME outside the namespace `default`
+    pub(crate) name: Option<String>,
+    /// How many fires to show
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "name", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) next: u16,
+    /// Let it fire nothing until it is resumed
+    #[arg(long, requires = "name", conflicts_with = "resume")]
+    pub(crate) pause: bool,
+    /// Let it fire again, from now on
+    #[arg(long, requires = "name")]
+    pub(crate) resume: bool,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BackfillArgs {
+    /// The pipeline; NAMESPACE/NAME outside the namespace `default`
+    pub(crate) name: String,
+    /// From this time on
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: String,
+    /// Up to this time, it included
+    #[arg(long, value_name = "TIME")]
+    pub(crate) to: String,
+    /// How many of the jobs run at once, if fewer than the pipeline allows
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_active: Option<u32>,
+    /// A parameter of each job; the value is read as JSON where its schema asks for something other than text
+    #[arg(short = 'p', long = "param", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) parameters: Vec<(String, String)>,
+    /// Say which jobs would be made, and make none
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Only have the jobs accepted; whoever serves the database runs them
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) detach: bool,
+    /// Print the jobs as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How many steps run at once
+    #[arg(long, value_name = "N", default_value_t = default_parallelism(), value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) parallelism: u16,
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use etl_core::artifact::ArtifactStorage;
-use etl_core::contract::Store;
+use etl_core::contract::{EventBus, Queue, Store};
 use etl_core::registry::Registry;
 use etl_core::runtime::{Scope, SystemClock};
 use etl_core::sdk::{Etl, EtlBuilder};
+use etl_queue_amqp::{AmqpOptions, AmqpQueue};
 use etl_store_postgres::PostgresStore;
 use etl_store_sqlite::SqliteStore;
 
@@ -52,6 +53,13 @@ impl OpenStore {
 
     pub(crate) fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    pub(crate) fn as_postgres(&self) -> Option<&PostgresStore> {
+        match &self.handle {
+            Handle::Sqlite(_) => None,
+            Handle::Postgres(store) => Some(store),
+        }
     }
 
     /// Finishes what was asked before and lets go of the database.
@@ -99,6 +107,19 @@ pub(crate) async fn serve_remembered(config: &Config) -> Result<OpenStore, Failu
     }
 }
 
+/// The store to change what it remembers: a file as its one server, a Postgres beside others.
+pub(crate) async fn manage(config: &Config) -> Result<OpenStore, Failure> {
+    match config.database()? {
+        Database::Sqlite(_) => serve_remembered(config).await,
+        Database::Postgres(_) => serve(config).await,
+    }
+}
+
+/// Whether other processes run the jobs that are submitted.
+pub(crate) fn has_workers(config: &Config) -> Result<bool, Failure> {
+    Ok(matches!(config.database()?, Database::Postgres(_)))
+}
+
 /// The store beside whoever serves it: to read, to submit, and to ask for a job's end.
 pub(crate) async fn look(config: &Config) -> Result<OpenStore, Failure> {
     look_if_there(config)
@@ -115,6 +136,34 @@ pub(crate) async fn look_if_there(config: &Config) -> Result<Option<OpenStore>, 
         ))),
         Database::Postgres(url) => postgres(&url).await.map(Some),
     }
+}
+
+/// The store to hand jobs to whoever runs them: a file beside its server, or made if there is none.
+pub(crate) async fn submit(config: &Config) -> Result<OpenStore, Failure> {
+    if let Database::Sqlite(path) = config.database()?
+        && !path.exists()
+    {
+        serve(config).await?.close().await;
+    }
+    look(config).await
+}
+
+/// The queue on RabbitMQ.
+pub(crate) async fn amqp(url: &str) -> Result<Arc<dyn Queue>, Failure> {
+    let queue = AmqpQueue::open(url, AmqpOptions::default()).map_err(|error| {
+        unreachable("the queue can't be used")
+            .because(error)
+            .hint("queue_url looks like amqp://user:password@host:5672/vhost")
+    })?;
+    Ok(Arc::new(queue))
+}
+
+/// Events on Redis.
+pub(crate) async fn redis(url: &str) -> Result<Arc<dyn EventBus>, Failure> {
+    let _ = url;
+    Err(Failure::input(
+        "redis: is not supported by this version of the program",
+    ))
 }
 
 async fn postgres(url: &str) -> Result<OpenStore, Failure> {

@@ -4,9 +4,10 @@ use std::fmt;
 use std::path::Path;
 
 use etl_core::document::{Document, LocatedFault};
-use etl_core::model::{Fault, MAX_DOCUMENT_BYTES};
+use etl_core::model::{Calendar, Fault, MAX_DOCUMENT_BYTES};
 use etl_core::plan;
 use etl_core::registry::Registry;
+use etl_core::schedule::BusinessCalendar;
 use serde::Serialize;
 
 /// A fault of the input as `--json` gives it. What has no place in a file has neither file nor line nor column.
@@ -21,7 +22,8 @@ pub(crate) struct InputFault {
 }
 
 impl InputFault {
-    fn of_file(file: &Path, message: String, hint: Option<String>) -> Self {
+    /// A fault of a file as a whole.
+    pub(crate) fn of_file(file: &Path, message: String, hint: Option<String>) -> Self {
         Self {
             file: Some(file.display().to_string()),
             line: Some(1),
@@ -84,15 +86,68 @@ impl fmt::Display for InputFault {
     }
 }
 
-/// Reads and checks a pipeline file; all of its faults at once.
+/// Reads and checks a pipeline file; all of its faults at once. A calendar that it names and that is not shipped is looked
+/// for in `calendars/NAME.txt` beside it.
 pub(crate) fn read(file: &Path, registry: &Registry) -> Result<Document, Vec<InputFault>> {
+    read_below(file.parent().unwrap_or(Path::new("")), file, registry)
+}
+
+/// As [`read`], with calendars in the folder of a whole project too.
+pub(crate) fn read_below(
+    root: &Path,
+    file: &Path,
+    registry: &Registry,
+) -> Result<Document, Vec<InputFault>> {
     let text = read_text(file).map_err(|fault| vec![fault])?;
-    plan::check_text(&text, registry).map_err(|faults| {
-        faults
-            .into_iter()
-            .map(|fault| InputFault::located(file, fault))
-            .collect()
-    })
+    let beside = file.parent().unwrap_or(Path::new(""));
+    let mut found = Vec::new();
+    let checked = plan::check_completed(&text, registry, |pipeline| {
+        if let Some(calendar) = &mut pipeline.calendar {
+            found = bring_along(calendar, [beside, root]);
+        }
+    });
+    let located = |fault| InputFault::located(file, fault);
+    match checked {
+        Ok(document) if found.is_empty() => Ok(document),
+        Ok(_) => Err(found),
+        // A calendar that is faulty is not missing, too.
+        Err(_) if !found.is_empty() => Err(found),
+        Err(faults) => Err(faults.into_iter().map(located).collect()),
+    }
+}
+
+/// Gives a document's calendar the days that a file has for it, and answers the faults of that file.
+fn bring_along(calendar: &mut Calendar, folders: [&Path; 2]) -> Vec<InputFault> {
+    let is_shipped = BusinessCalendar::shipped_names().any(|name| name == calendar.name);
+    // A name is no path.
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if is_shipped || !calendar.holidays.is_empty() || !calendar.name.chars().all(is_plain) {
+        return Vec::new();
+    }
+    let file = format!("calendars/{}.txt", calendar.name);
+    let files = folders.map(|folder| folder.join(&file));
+    let Some(file) = files.iter().find(|file| file.is_file()) else {
+        return Vec::new();
+    };
+    let text = match read_text(file) {
+        Ok(text) => text,
+        Err(fault) => return vec![fault],
+    };
+    match text.parse::<BusinessCalendar>() {
+        Ok(found) if found.is_plain() && found.dates().next().is_some() => {
+            calendar.holidays = found.dates().map(|day| day.to_string()).collect();
+            Vec::new()
+        }
+        Ok(_) => vec![InputFault::of_file(
+            file,
+            "a calendar that goes with a pipeline is a list of days".into(),
+            Some("a line each: 2026-12-24 and a name".into()),
+        )],
+        Err(fault) => vec![InputFault {
+            line: Some(fault.line),
+            ..InputFault::of_file(file, fault.message, None)
+        }],
+    }
 }
 
 #[expect(

@@ -83,6 +83,18 @@ impl Failure {
             .with_faults(faults.into_iter().map(InputFault::from).collect())
     }
 
+    /// Files of a folder with these faults.
+    pub(crate) fn folder(faults: Vec<InputFault>) -> Self {
+        Self {
+            is_about_file: true,
+            ..Self::input(format!(
+                "{} in the folder; nothing was changed",
+                count(faults.len(), "fault")
+            ))
+            .with_faults(faults)
+        }
+    }
+
     fn with_faults(mut self, faults: Vec<InputFault>) -> Self {
         self.faults = faults;
         self

@@ -11,6 +11,7 @@ mod config;
 mod deployment;
 mod document;
 mod failure;
+mod health;
 mod storage;
 mod telemetry;
 mod view;

@@ -16,11 +16,12 @@ use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
 use uuid::{NoContext, Uuid};
 
+use crate::schedules;
 use crate::store::PostgresStore;
 use crate::text::json;
 use crate::writer::Tx;
 use etl_store_sql::Answers;
-use etl_store_sql::{Columns, count, parse_json, time};
+use etl_store_sql::{Columns, count, parse, parse_json, time};
 use etl_store_sql::{Fault, Result};
 
 /// How many documents are kept parsed.
@@ -124,14 +125,17 @@ async fn put_one(tx: &mut Tx<'_>, put: &PutPipeline) -> Result<PipelineRef> {
         name: document.name.as_str().into(),
         version,
     };
-    if let Some(row) = last.filter(|_| !removed)
-        // One that this program can't read any more is another document.
-        && parse_json::<Pipeline>(row.str(3)?).is_ok_and(|last| last == *document)
-    {
+    // One that this program can't read any more is another document.
+    let before = match last.filter(|_| !removed) {
+        Some(row) => parse_json::<Pipeline>(row.str(3)?).ok(),
+        None => None,
+    };
+    if before.as_ref() == Some(document) {
         return Ok(reference(version));
     }
     let reference = reference(version + 1);
     write(tx, &reference, put).await?;
+    schedules::follow(tx, id, before.as_ref(), document).await?;
     Ok(reference)
 }
 
@@ -209,13 +213,16 @@ fn new_id(now: Timestamp) -> PipelineId {
 pub(crate) async fn remove(tx: &mut Tx<'_>, requests: &[&RemovePipeline]) -> Result<Answers<bool>> {
     let mut answers = Vec::with_capacity(requests.len());
     for request in requests {
-        let done = sqlx::query(REMOVE)
+        let removed: Option<String> = sqlx::query_scalar(REMOVE)
             .bind(&request.namespace)
             .bind(&request.name)
             .bind(time(tx.now))
-            .execute(&mut *tx.conn)
+            .fetch_optional(&mut *tx.conn)
             .await?;
-        answers.push(Ok(done.rows_affected() > 0));
+        if let Some(id) = &removed {
+            schedules::take_away(tx, parse(id)?).await?;
+        }
+        answers.push(Ok(removed.is_some()));
     }
     Ok(answers)
 }
@@ -366,7 +373,8 @@ const PUT_STEPS: &str = "
     FROM jsonb_array_elements($2::jsonb) WITH ORDINALITY AS s(e, position)";
 
 const REMOVE: &str = "
-    UPDATE pipelines SET removed_at = $3::timestamptz WHERE namespace = $1 AND name = $2 AND removed_at IS NULL";
+    UPDATE pipelines SET removed_at = $3::timestamptz WHERE namespace = $1 AND name = $2 AND removed_at IS NULL
+    RETURNING id::text";
 
 const NAMED: &str = "
     SELECT p.id::text, p.namespace, p.name, v.version, v.document::text, v.created_by, etl_text(p.created_at), etl_text(v.created_at)

@@ -10,6 +10,7 @@ mod lease;
 mod letters;
 mod notify;
 mod open;
+mod schedules;
 mod steps;
 mod store;
 mod submit;

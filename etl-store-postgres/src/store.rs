@@ -88,7 +88,7 @@ impl PostgresStore {
         self.writer.ask(request).await
     }
 
-    async fn now(&self) -> Result<Timestamp> {
+    pub(crate) async fn now(&self) -> Result<Timestamp> {
         match &self.clock {
             Some(clock) => Ok(clock.now()),
             None => connect::now(&mut *self.readers.acquire().await?).await,

@@ -180,7 +180,7 @@ const KNOWN_KEYS: &str = "
 /// there yet.
 const ON_THEIR_WAY: &str = "
     SELECT id::text FROM job_executions
-    WHERE status IN ('pending', 'queued', 'running') AND pipeline_id = $1::uuid AND cancel_requested IS NULL
+    WHERE status IN ('pending', 'queued', 'running') AND pipeline_id = $1::uuid AND cancel_requested IS NULL AND trigger_type <> 'backfill'
         AND id NOT IN (SELECT v::uuid FROM jsonb_array_elements_text($2::jsonb) v)
     ORDER BY created_at, id";
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use etl_core::contract::Clock;
 use etl_core::contract::store::{
-    ClaimRequest, Claimed, LeaseState, PutPipeline, ReapRequest, Submitted,
+    ClaimRequest, Claimed, Fire, FireOutcome, Fired, LeaseState, PutPipeline, ReapRequest,
+    Submitted,
 };
 use etl_core::model::{Commit, JobId, JobStatus, LogLine, NewJob, PipelineRef, Timestamp, Verdict};
 use etl_store_sql::{Fault, Result, Transactor};
@@ -14,6 +15,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 
 use crate::catalog::{self, Documents, RemovePipeline};
 use crate::lease::{self, CancelRequest, RenewRequest};
+use crate::schedules::{self, PauseRequest};
 use crate::{claim, commit, connect, journal, submit};
 
 /// How often a group is tried that another process's group got in the way of.
@@ -33,6 +35,8 @@ etl_store_sql::requests! {
     Tx;
     puts: PutPipeline => PipelineRef, "put_pipeline", catalog::put, |put| put.document.steps.len();
     removals: RemovePipeline => bool, "remove_pipeline", catalog::remove, |_| 1;
+    pauses: PauseRequest => (), "pause", schedules::pause, |_| 1;
+    fires: Fire => Fired, "fire", schedules::fire, fire_rows;
     submissions: NewJob => Submitted, "submit", submit::submit, |job| job.document.steps.len() + job.taken_over.len();
     cancellations: CancelRequest => JobStatus, "cancel", lease::cancel, |_| 1;
     dispatches: Vec<JobId> => (), "dispatched", submit::dispatched, Vec::len;
@@ -41,6 +45,14 @@ etl_store_sql::requests! {
     reaps: ReapRequest => Vec<JobId>, "reap", lease::reap, |_| 1;
     claims: ClaimRequest => Vec<Claimed>, "claim", claim::claim, |_| 1;
     appends: Vec<LogLine> => (), "append", journal::append, Vec::len;
+}
+
+/// About how many rows a fire writes.
+fn fire_rows(fire: &Fire) -> usize {
+    match &fire.outcome {
+        FireOutcome::Job(job) => job.document.steps.len() + 3,
+        FireOutcome::Skipped(_) => 2,
+    }
 }
 
 /// The writer's own state.

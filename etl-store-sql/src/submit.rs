@@ -151,10 +151,7 @@ fn add(rows: &mut NewRows, job: &NewJob) -> Result<()> {
         parameters: json(&job.parameters)?,
         context: json(&job.context)?,
         priority: job.priority,
-        concurrency_limit: job
-            .document
-            .concurrency
-            .map(|concurrency| concurrency.limit),
+        concurrency_limit: job.concurrency_limit(),
         idempotency_key: job.idempotency_key.clone(),
         retry_of: job.retry_of,
         retry_attempt: job.retry_attempt,

@@ -239,6 +239,7 @@ fn new_job(pipeline: &PipelineRef, document: &Arc<Pipeline>) -> NewJob {
         parameters: json!({"month": "2013-01"}),
         context: Map::new(),
         priority: 5,
+        max_active: None,
         idempotency_key: None,
         retry_of: None,
         retry_attempt: 0,

@@ -16,10 +16,11 @@ use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 use uuid::{NoContext, Uuid};
 
+use crate::schedules;
 use crate::store::SqliteStore;
 use crate::writer::Tx;
 use etl_store_sql::Answers;
-use etl_store_sql::{Columns, count, json, parse_json, time};
+use etl_store_sql::{Columns, count, json, parse, parse_json, time};
 use etl_store_sql::{Fault, Result};
 
 /// How many documents are kept parsed.
@@ -123,14 +124,17 @@ async fn put_one(tx: &mut Tx<'_>, put: &PutPipeline) -> Result<PipelineRef> {
         name: document.name.as_str().into(),
         version,
     };
-    if let Some(row) = last.filter(|_| !removed)
-        // One that this program can't read any more is another document.
-        && parse_json::<Pipeline>(row.str(3)?).is_ok_and(|last| last == *document)
-    {
+    // One that this program can't read any more is another document.
+    let before = match last.filter(|_| !removed) {
+        Some(row) => parse_json::<Pipeline>(row.str(3)?).ok(),
+        None => None,
+    };
+    if before.as_ref() == Some(document) {
         return Ok(reference(version));
     }
     let reference = reference(version + 1);
     write(tx, &reference, put).await?;
+    schedules::follow(tx, id, before.as_ref(), document).await?;
     Ok(reference)
 }
 
@@ -203,13 +207,16 @@ fn new_id(now: Timestamp) -> PipelineId {
 pub(crate) async fn remove(tx: &mut Tx<'_>, requests: &[&RemovePipeline]) -> Result<Answers<bool>> {
     let mut answers = Vec::with_capacity(requests.len());
     for request in requests {
-        let done = sqlx::query(REMOVE)
+        let removed: Option<String> = sqlx::query_scalar(REMOVE)
             .bind(&request.namespace)
             .bind(&request.name)
             .bind(time(tx.now))
-            .execute(&mut *tx.conn)
+            .fetch_optional(&mut *tx.conn)
             .await?;
-        answers.push(Ok(done.rows_affected() > 0));
+        if let Some(id) = &removed {
+            schedules::take_away(tx, parse(id)?).await?;
+        }
+        answers.push(Ok(removed.is_some()));
     }
     Ok(answers)
 }
@@ -217,7 +224,7 @@ pub(crate) async fn remove(tx: &mut Tx<'_>, requests: &[&RemovePipeline]) -> Res
 #[async_trait]
 impl Catalog for SqliteStore {
     async fn put_pipeline(&self, put: PutPipeline) -> StoreResult<PipelineRef> {
-        self.ask(put).await
+        self.ask_beside(put).await
     }
 
     async fn pipeline(
@@ -360,7 +367,8 @@ const PUT_STEPS: &str = "
     FROM jsonb_each(?2)";
 
 pub(crate) const REMOVE: &str = "
-    UPDATE pipelines SET removed_at = ?3 WHERE namespace = ?1 AND name = ?2 AND removed_at IS NULL";
+    UPDATE pipelines SET removed_at = ?3 WHERE namespace = ?1 AND name = ?2 AND removed_at IS NULL
+    RETURNING id";
 
 pub(crate) const NAMED: &str = "
     SELECT p.id, p.namespace, p.name, v.version, v.document, v.created_by, p.created_at, v.created_at

@@ -11,6 +11,7 @@ mod lock;
 mod open;
 #[cfg(test)]
 mod query_plans;
+mod schedules;
 mod steps;
 mod store;
 mod submit;

@@ -14,6 +14,7 @@ use sqlx::{ConnectOptions, SqliteConnection};
 
 use crate::catalog::Documents;
 use crate::lock::ServerLock;
+use crate::schedules;
 use crate::store::{Access, SqliteStore};
 use crate::triggers;
 use crate::writer::Writer;
@@ -48,7 +49,7 @@ impl SqliteStore {
             .map_err(|fault| fault.in_place(path.display().to_string()).of("open"))
     }
 
-    /// Opens a database that has, or may have, a server, for reading and for [`cancel`] alone; every other write answers
+    /// Opens a database that has, or may have, a server, for reading, storing pipelines, submitting and [`cancel`]; every other write answers
     /// `InUse`. Nothing is changed by opening it.
     ///
     /// # Errors
@@ -80,10 +81,16 @@ pub(crate) async fn serve(
     let options = options.journal_mode(SqliteJournalMode::Wal);
     let mut conn = options.connect().await?;
     claim_file(&mut conn).await?;
+    let knows_schedules: bool = sqlx::query_scalar(KNOWS_SCHEDULES)
+        .fetch_one(&mut conn)
+        .await?;
     // Not `run`: with it the compiler can't see that this future is `Send`.
     let migrated = MIGRATOR.run_direct(None, &mut conn, false).await;
     migrated.map_err(migration_fault)?;
     triggers::install(&mut conn).await?;
+    if !knows_schedules {
+        schedules::begin(&mut conn, clock.now()).await?;
+    }
     sqlx::query(END_LEASES)
         .bind(time(clock.now()))
         .execute(&mut conn)
@@ -245,5 +252,8 @@ fn newer(version: i64) -> Fault {
         ),
     )
 }
+
+const KNOWS_SCHEDULES: &str =
+    "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'schedules')";
 
 const END_LEASES: &str = "UPDATE job_executions SET lease_expires_at = ?1 WHERE status = 'running' AND lease_expires_at > ?1";

@@ -7,7 +7,9 @@ use etl_core::testing::ManualClock;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Execute, Row, SqliteConnection};
 
-use crate::{SqliteStore, catalog, claim, commit, journal, lease, letters, steps, submit};
+use crate::{
+    SqliteStore, catalog, claim, commit, journal, lease, letters, schedules, steps, submit,
+};
 
 /// Statements whose order comes from an index too.
 const ORDERED: &[(&str, &str)] = &[
@@ -19,6 +21,9 @@ const ORDERED: &[(&str, &str)] = &[
     ("catalog::LIST", catalog::LIST),
     ("letters::LETTERS", letters::LETTERS),
     ("letters::HOOKS", letters::HOOKS),
+    ("schedules::DUE", schedules::DUE),
+    ("schedules::FIRES", schedules::FIRES),
+    ("schedules::LIST", schedules::LIST),
 ];
 
 const OTHERS: &[(&str, &str)] = &[
@@ -46,6 +51,14 @@ const OTHERS: &[(&str, &str)] = &[
     ("lease::RENEW", lease::RENEW),
     ("letters::KNOWN_HOOKS", letters::KNOWN_HOOKS),
     ("letters::KNOWN_LETTERS", letters::KNOWN_LETTERS),
+    ("schedules::CURRENT", schedules::CURRENT),
+    ("schedules::KNOWN_FIRES", schedules::KNOWN_FIRES),
+    ("schedules::MOVE", schedules::MOVE),
+    ("schedules::ONE", schedules::ONE),
+    ("schedules::RAISE", schedules::RAISE),
+    ("schedules::REVS", schedules::REVS),
+    ("schedules::STATE", schedules::STATE),
+    ("schedules::TAKE_AWAY", schedules::TAKE_AWAY),
     ("steps::BEGUN", steps::BEGUN),
     ("steps::FORGET_CHECKPOINTS", steps::FORGET_CHECKPOINTS),
     ("steps::READ", steps::READ),
@@ -116,6 +129,7 @@ async fn what_waits_is_found_among_what_waits() {
         (lease::EXPIRED, "idx_jobs_leases"),
         (claim::RUNNING, "idx_jobs_slots"),
         (claim::BEGUN, "idx_steps_begun"),
+        (schedules::DUE, "idx_schedules_due"),
     ] {
         let plan = plan(&mut conn, sql).await;
         assert!(plan[0].contains(index), "{index}: {plan:#?}");

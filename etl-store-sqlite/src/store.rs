@@ -8,7 +8,9 @@ use etl_core::contract::store::{
     ClaimRequest, Claimed, JobStore, LeaseState, ReapRequest, Result as StoreResult, Submitted,
 };
 use etl_core::contract::{Clock, StoreErrorKind};
-use etl_core::model::{Commit, Hint, JobId, JobStatus, LeaseRef, NewJob, Verdict, WorkerId};
+use etl_core::model::{
+    Commit, Hint, JobId, JobStatus, LeaseRef, NewJob, Timestamp, Verdict, WorkerId,
+};
 use sqlx::SqlitePool;
 
 use crate::catalog::Documents;
@@ -23,7 +25,7 @@ use etl_store_sql::{Request, WriterHandle};
 ///
 /// Every answer to a write is given when the write is on the disk (`synchronous=FULL`), and one transaction carries what
 /// many callers asked for at the same time. One process at a time is the file's server
-/// ([`open`](Self::open)); others may read it and cancel jobs ([`open_shared`](Self::open_shared)).
+/// ([`open`](Self::open)); others may read it, store pipelines, submit and cancel jobs ([`open_shared`](Self::open_shared)).
 ///
 /// It needs a Tokio runtime, and belongs to the one that it was opened on. Close it with [`close`](Self::close); when it
 /// is dropped instead, or the process is killed, nothing that was answered is lost.
@@ -41,7 +43,7 @@ pub struct SqliteStore {
 pub(crate) enum Access {
     /// Everything.
     Server,
-    /// Reading and cancelling, beside a server.
+    /// Reading, storing pipelines, submitting and cancelling, beside a server.
     Shared,
 }
 
@@ -77,11 +79,19 @@ impl SqliteStore {
         &self.documents
     }
 
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Asks the writer, beside the file's server, too.
+    pub(crate) async fn ask_beside<R: Request<Group>>(&self, request: R) -> StoreResult<R::Output> {
+        self.writer.ask(request).await
+    }
+
     /// Asks the writer, as the file's server.
     pub(crate) async fn ask<R: Request<Group>>(&self, request: R) -> StoreResult<R::Output> {
         if self.access == Access::Shared {
-            let message =
-                "this handle is for reading and cancelling; the database's server does the rest";
+            let message = "this handle is for reading, submitting and cancelling; the database's server does the rest";
             return Err(Fault::said(StoreErrorKind::InUse, message).of(R::OP));
         }
         self.writer.ask(request).await
@@ -91,7 +101,8 @@ impl SqliteStore {
 #[async_trait]
 impl JobStore for SqliteStore {
     async fn submit(&self, job: NewJob) -> StoreResult<Submitted> {
-        self.ask(job).await
+        // Also beside the server, which finds it when it next asks for what waits.
+        self.ask_beside(job).await
     }
 
     async fn waiting(&self, older_than: Duration, limit: usize) -> StoreResult<Vec<Hint>> {
@@ -153,7 +164,7 @@ impl JobStore for SqliteStore {
             job,
             reason: reason.into(),
         };
-        self.writer.ask(request).await
+        self.ask_beside(request).await
     }
 
     async fn reap(&self, want: ReapRequest) -> StoreResult<Vec<JobId>> {

@@ -170,16 +170,16 @@ pub(crate) const KNOWN_KEYS: &str = "
     SELECT j.idempotency_key, j.id, j.pipeline_id, j.pipeline_version, j.parameters
     FROM jsonb_each(?1) e CROSS JOIN job_executions j ON j.idempotency_key = e.value";
 
-/// The jobs of a pipeline that wait or run and whose end nobody asked for, oldest first, without some that count as not
-/// there yet.
+/// The jobs of a pipeline that wait or run and whose end nobody asked for, oldest first, without those of backfills and some
+/// that count as not there yet.
 pub(crate) const ON_THEIR_WAY: &str = "
     SELECT id FROM (
-        SELECT id, created_at, cancel_requested FROM job_executions INDEXED BY idx_jobs_waiting
+        SELECT id, created_at, cancel_requested, trigger_type FROM job_executions INDEXED BY idx_jobs_waiting
         WHERE status IN ('pending', 'queued') AND pipeline_id = ?1
         UNION ALL
-        SELECT id, created_at, cancel_requested FROM job_executions INDEXED BY idx_jobs_slots
+        SELECT id, created_at, cancel_requested, trigger_type FROM job_executions INDEXED BY idx_jobs_slots
         WHERE status = 'running' AND pipeline_id = ?1)
-    WHERE cancel_requested IS NULL AND id NOT IN (SELECT value FROM jsonb_each(?2))
+    WHERE cancel_requested IS NULL AND trigger_type <> 'backfill' AND id NOT IN (SELECT value FROM jsonb_each(?2))
     ORDER BY created_at, id";
 
 const INSERT_JOBS: &str = "

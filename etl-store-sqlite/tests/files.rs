@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use etl_core::contract::store::{
     Catalog, ClaimRequest, JobStore, Journal, LeaseState, PipelineFilter, PutPipeline, ReapRequest,
+    ScheduleStore,
 };
 use etl_core::contract::{StoreError, StoreErrorKind};
 use etl_core::model::{
@@ -315,4 +316,31 @@ async fn text_of_any_kind_comes_back_as_it_was() {
         assert_eq!(*line, expected);
     }
     assert_eq!(stored.len(), lines.len());
+}
+
+#[tokio::test]
+async fn a_database_that_knew_no_schedules_gets_them_from_now_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("etl.db");
+    let store = open(&path).await.unwrap();
+    let daily = a_pipeline("daily").step("a");
+    let put = PutPipeline {
+        document: daily.with(|p| p.schedule = Some("@daily".into())).build(),
+        expected_version: None,
+        by: By::system(),
+    };
+    let daily = store.put_pipeline(put).await.unwrap();
+    with_a_job(&store).await;
+    let first = store.schedule(daily.id).await.unwrap().unwrap();
+    store.close().await;
+
+    let before = "DROP TABLE schedule_fires; DROP TABLE schedules; DELETE FROM _sqlx_migrations WHERE version = 3";
+    let mut conn = shell(&path).await;
+    sqlx::raw_sql(before).execute(&mut conn).await.unwrap();
+    sqlx::Connection::close(conn).await.unwrap();
+
+    let store = open(&path).await.unwrap();
+    assert_eq!(store.schedule(daily.id).await.unwrap(), Some(first));
+    let all = store.schedules(&PageRequest::default()).await.unwrap();
+    assert_eq!(all.items.len(), 1);
 }

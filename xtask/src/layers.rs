@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 /// From the bottom. `testing` stands aside and may use all.
 const LAYERS: [&[&str]; 7] = [
     &["model"],
-    &["graph", "template", "document"],
+    &["graph", "template", "document", "schedule"],
     &["artifact", "contract", "registry"],
     &["plan", "engine"],
     &["memory", "in_process"],
@@ -17,7 +17,9 @@ const LAYERS: [&[&str]; 7] = [
 ];
 
 /// Modules without time, tasks or I/O: what they do depends on what they are given.
-const PURE: [&str; 6] = ["model", "graph", "template", "document", "plan", "engine"];
+const PURE: [&str; 7] = [
+    "model", "graph", "template", "document", "schedule", "plan", "engine",
+];
 const IMPURE: [&str; 6] = [
     "tokio::",
     "async fn",

@@ -40,6 +40,25 @@ impl Pipelines {
         self.by_name.get(self.by_id.get(&id)?)?.version(version)
     }
 
+    pub(super) fn current(&self, namespace: &str, name: &str) -> Option<&StoredPipeline> {
+        let key = (namespace.to_owned(), name.to_owned());
+        self.by_name.get(&key)?.current()
+    }
+
+    /// Current versions by namespace and name.
+    pub(super) fn current_after(
+        &self,
+        after: Bound<(String, String)>,
+    ) -> impl Iterator<Item = &StoredPipeline> {
+        let entries = self.by_name.range((after, Bound::Unbounded));
+        entries.filter_map(|(_, entry)| entry.current())
+    }
+
+    /// The current version of a pipeline.
+    pub(super) fn current_of(&self, id: PipelineId) -> Option<&StoredPipeline> {
+        self.by_name.get(self.by_id.get(&id)?)?.current()
+    }
+
     fn put(&mut self, put: PutPipeline, now: Timestamp) -> Result<PipelineRef> {
         let key = (put.document.namespace.clone(), put.document.name.clone());
         let entry = self.by_name.get(&key);
@@ -98,7 +117,16 @@ fn new_id(now: Timestamp) -> PipelineId {
 impl Catalog for MemoryStore {
     async fn put_pipeline(&self, put: PutPipeline) -> Result<PipelineRef> {
         let (mut state, now) = self.lock();
-        state.pipelines.put(put, now)
+        let (namespace, name) = (put.document.namespace.clone(), put.document.name.clone());
+        let before = state.pipelines.current(&namespace, &name).cloned();
+        let reference = state.pipelines.put(put, now)?;
+        let is_new = before
+            .as_ref()
+            .is_none_or(|before| before.reference != reference);
+        if is_new && let Some(after) = state.pipelines.current(&namespace, &name).cloned() {
+            state.schedules.follow(before.as_ref(), &after, now);
+        }
+        Ok(reference)
     }
 
     async fn pipeline(
@@ -145,9 +173,7 @@ impl Catalog for MemoryStore {
         let limit = page_limit(page);
         let mut items: Vec<StoredPipeline> = state
             .pipelines
-            .by_name
-            .range((after, Bound::Unbounded))
-            .filter_map(|(_, entry)| entry.current())
+            .current_after(after)
             .filter(|stored| fits(filter, stored))
             .take(limit + 1)
             .cloned()
@@ -166,11 +192,15 @@ impl Catalog for MemoryStore {
     async fn remove_pipeline(&self, namespace: &str, name: &str) -> Result<bool> {
         let (mut state, _) = self.lock();
         let key = (namespace.to_owned(), name.to_owned());
-        Ok(state
-            .pipelines
-            .by_name
-            .get_mut(&key)
-            .is_some_and(|entry| !std::mem::replace(&mut entry.removed, true)))
+        let Some(entry) = state.pipelines.by_name.get_mut(&key) else {
+            return Ok(false);
+        };
+        let was_there = !std::mem::replace(&mut entry.removed, true);
+        let id = entry.versions.last().map(|last| last.reference.id);
+        if let Some(id) = id.filter(|_| was_there) {
+            state.schedules.take_away(id);
+        }
+        Ok(was_there)
     }
 }
 

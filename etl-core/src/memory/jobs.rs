@@ -11,7 +11,8 @@ use crate::contract::store::{
     Submitted, way,
 };
 use crate::model::{
-    Commit, Fence, Hint, JobId, JobStatus, LeaseRef, NewJob, Timestamp, Verdict, WorkerId,
+    Commit, Fence, Hint, JobId, JobStatus, LeaseRef, NewJob, Timestamp, TriggerType, Verdict,
+    WorkerId,
 };
 
 #[async_trait]
@@ -142,7 +143,7 @@ impl State {
         self.jobs.get(&job).map(|row| row.status)
     }
 
-    fn submit(&mut self, new: NewJob, now: Timestamp) -> Result<Submitted> {
+    pub(super) fn submit(&mut self, new: NewJob, now: Timestamp) -> Result<Submitted> {
         let pipeline = self
             .pipelines
             .version(new.pipeline.id, new.pipeline.version);
@@ -171,7 +172,7 @@ impl State {
         self.keys.extend(key.map(|key| (key, id)));
         self.history.insert((now, id));
         self.outbox.insert(job.place());
-        self.line.join(&job.pipeline, job.limit(), job.place());
+        self.line.join(job.pipeline.id, job.limit, job.place());
         self.open
             .entry(job.pipeline.id)
             .or_default()
@@ -183,11 +184,14 @@ impl State {
         Ok(Submitted::New(id))
     }
 
-    /// The jobs of a new one's pipeline that wait or run and whose end nobody asked for, oldest first.
+    /// The jobs of a new one's pipeline that wait or run and whose end nobody asked for, oldest first, without those of
+    /// backfills.
     fn on_their_way(&self, new: &NewJob) -> Vec<JobId> {
         let open = self.open.get(&new.pipeline.id).into_iter().flatten();
-        open.map(|(_, job)| *job)
-            .filter(|job| self.jobs[job].cancel_requested.is_none())
+        open.map(|(_, job)| &self.jobs[job])
+            .filter(|job| job.cancel_requested.is_none())
+            .filter(|job| job.trigger_type != TriggerType::Backfill)
+            .map(|job| job.id)
             .collect()
     }
 
@@ -210,7 +214,7 @@ impl State {
     fn is_claimable(&self, job: JobId) -> bool {
         self.jobs.get(&job).is_some_and(|row| {
             matches!(row.status, JobStatus::Pending | JobStatus::Queued)
-                && self.line.is_open(&row.pipeline)
+                && self.line.is_open(row.pipeline.id, row.limit)
         })
     }
 

@@ -1,10 +1,10 @@
-//! The line of jobs that wait to be claimed. It has a lane for each pipeline version, because a lane is shut as a whole while
-//! its pipeline is at the version's limit: shut lanes cost a claim nothing, however many jobs stand in them.
+//! The line of jobs that wait to be claimed. It has a lane for each limit of a pipeline, because a lane is shut as a whole
+//! while its pipeline is at that limit: shut lanes cost a claim nothing, however many jobs stand in them.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::model::{JobId, PipelineId, PipelineRef, Timestamp};
+use crate::model::{JobId, PipelineId, Timestamp};
 
 /// A job's place: highest priority first, then oldest, then by id.
 pub(super) type Place = (Reverse<u8>, Timestamp, JobId);
@@ -19,27 +19,23 @@ pub(super) struct Line {
 #[derive(Default)]
 struct Lanes {
     running: u32,
-    by_version: BTreeMap<u64, Lane>,
+    by_limit: BTreeMap<Option<u32>, Lane>,
 }
 
 #[derive(Default)]
 struct Lane {
-    limit: Option<u32>,
     places: BTreeSet<Place>,
     /// What `heads` has of this lane.
     head: Option<Place>,
 }
 
-impl Lane {
-    fn is_open(&self, running: u32) -> bool {
-        self.limit.is_none_or(|limit| running < limit)
-    }
+fn is_open(limit: Option<u32>, running: u32) -> bool {
+    limit.is_none_or(|limit| running < limit)
+}
 
-    fn show_head(&mut self, running: u32, heads: &mut BTreeSet<Place>) {
-        let head = self
-            .is_open(running)
-            .then(|| self.places.first().copied())
-            .flatten();
+impl Lane {
+    fn show_head(&mut self, is_open: bool, heads: &mut BTreeSet<Place>) {
+        let head = self.places.first().copied().filter(|_| is_open);
         if head != self.head {
             if let Some(old) = self.head {
                 heads.remove(&old);
@@ -56,44 +52,37 @@ impl Line {
         self.heads.first().map(|(_, _, job)| *job)
     }
 
-    /// Whether jobs of this version may be claimed.
-    pub(super) fn is_open(&self, pipeline: &PipelineRef) -> bool {
-        self.pipelines.get(&pipeline.id).is_some_and(|lanes| {
-            lanes
-                .by_version
-                .get(&pipeline.version)
-                .is_some_and(|lane| lane.is_open(lanes.running))
-        })
+    /// Whether jobs of this limit may be claimed.
+    pub(super) fn is_open(&self, pipeline: PipelineId, limit: Option<u32>) -> bool {
+        let lanes = self.pipelines.get(&pipeline);
+        is_open(limit, lanes.map_or(0, |lanes| lanes.running))
     }
 
-    pub(super) fn join(&mut self, pipeline: &PipelineRef, limit: Option<u32>, place: Place) {
-        let lanes = self.pipelines.entry(pipeline.id).or_default();
-        let lane = lanes.by_version.entry(pipeline.version).or_default();
-        lane.limit = limit;
+    pub(super) fn join(&mut self, pipeline: PipelineId, limit: Option<u32>, place: Place) {
+        let lanes = self.pipelines.entry(pipeline).or_default();
+        let lane = lanes.by_limit.entry(limit).or_default();
         lane.places.insert(place);
-        lane.show_head(lanes.running, &mut self.heads);
+        lane.show_head(is_open(limit, lanes.running), &mut self.heads);
     }
 
-    pub(super) fn leave(&mut self, pipeline: &PipelineRef, place: Place) {
-        let Some(lanes) = self.pipelines.get_mut(&pipeline.id) else {
+    pub(super) fn leave(&mut self, pipeline: PipelineId, limit: Option<u32>, place: Place) {
+        let Some(lanes) = self.pipelines.get_mut(&pipeline) else {
             return;
         };
-        let Some(lane) = lanes.by_version.get_mut(&pipeline.version) else {
+        let Some(lane) = lanes.by_limit.get_mut(&limit) else {
             return;
         };
         lane.places.remove(&place);
-        lane.show_head(lanes.running, &mut self.heads);
+        lane.show_head(is_open(limit, lanes.running), &mut self.heads);
         if lane.places.is_empty() {
-            lanes.by_version.remove(&pipeline.version);
+            lanes.by_limit.remove(&limit);
         }
     }
 
     pub(super) fn started(&mut self, pipeline: PipelineId) {
         let lanes = self.pipelines.entry(pipeline).or_default();
         lanes.running += 1;
-        for lane in lanes.by_version.values_mut() {
-            lane.show_head(lanes.running, &mut self.heads);
-        }
+        lanes.show_heads(&mut self.heads);
     }
 
     pub(super) fn stopped(&mut self, pipeline: PipelineId) {
@@ -101,11 +90,17 @@ impl Line {
             return;
         };
         lanes.running = lanes.running.saturating_sub(1);
-        for lane in lanes.by_version.values_mut() {
-            lane.show_head(lanes.running, &mut self.heads);
-        }
-        if lanes.running == 0 && lanes.by_version.is_empty() {
+        lanes.show_heads(&mut self.heads);
+        if lanes.running == 0 && lanes.by_limit.is_empty() {
             self.pipelines.remove(&pipeline);
+        }
+    }
+}
+
+impl Lanes {
+    fn show_heads(&mut self, heads: &mut BTreeSet<Place>) {
+        for (limit, lane) in &mut self.by_limit {
+            lane.show_head(is_open(*limit, self.running), heads);
         }
     }
 }

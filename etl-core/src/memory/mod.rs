@@ -9,6 +9,7 @@ mod journal;
 mod line;
 mod queue;
 mod row;
+mod schedules;
 mod step;
 
 use std::collections::hash_map::Entry;
@@ -24,6 +25,7 @@ use crate::model::{JobId, JobStatus, PageRequest, PipelineId, Timestamp};
 use catalog::Pipelines;
 use line::{Line, Place};
 use row::JobRow;
+use schedules::Schedules;
 
 /// A store in memory. One lock, never held over an `await`; every operation costs what it changes or answers, whatever
 /// else is in the store.
@@ -61,6 +63,7 @@ impl fmt::Debug for MemoryStore {
 #[derive(Default)]
 struct State {
     pipelines: Pipelines,
+    schedules: Schedules,
     jobs: HashMap<JobId, JobRow>,
     /// Idempotency keys.
     keys: HashMap<String, JobId>,
@@ -91,7 +94,7 @@ impl State {
                     self.outbox.remove(&place);
                 }
                 if !matches!(to, JobStatus::Pending | JobStatus::Queued) {
-                    self.line.leave(&job.pipeline, place);
+                    self.line.leave(job.pipeline.id, job.limit, place);
                 }
             }
             JobStatus::Running => {
@@ -114,7 +117,7 @@ impl State {
             JobStatus::Pending => {
                 job.waiting_since = now;
                 self.outbox.insert(place);
-                self.line.join(&job.pipeline, job.limit(), place);
+                self.line.join(job.pipeline.id, job.limit, place);
             }
             JobStatus::Running => self.line.started(job.pipeline.id),
             _ => {}

@@ -23,6 +23,8 @@ pub(super) struct JobRow {
     pub(super) parameters: Arc<Value>,
     context: Map<String, Value>,
     pub(super) priority: u8,
+    /// How many jobs of its pipeline may run beside it, itself included.
+    pub(super) limit: Option<u32>,
     retry_of: Option<JobId>,
     retry_attempt: u32,
     pub(super) created_at: Timestamp,
@@ -55,6 +57,7 @@ pub(super) struct Misfit(pub(super) StepKey);
 
 impl JobRow {
     pub(super) fn new(new: NewJob, now: Timestamp) -> Result<Self, Misfit> {
+        let limit = new.concurrency_limit();
         let mut steps = pending(new.document.steps.len());
         let (items, whole): (Vec<_>, Vec<_>) = new
             .taken_over
@@ -90,6 +93,7 @@ impl JobRow {
             parameters: Arc::new(new.parameters),
             context: new.context,
             priority: new.priority,
+            limit,
             retry_of: new.retry_of,
             retry_attempt: new.retry_attempt,
             created_at: now,
@@ -115,11 +119,6 @@ impl JobRow {
 
     pub(super) fn place(&self) -> Place {
         (Reverse(self.priority), self.created_at, self.id)
-    }
-
-    /// How many jobs of its pipeline may run beside it, itself included.
-    pub(super) fn limit(&self) -> Option<u32> {
-        self.document.concurrency.map(|terms| terms.limit)
     }
 
     /// One of its step executions as readers see it.

@@ -23,6 +23,11 @@ impl By {
     pub fn system() -> Self {
         Self("system".into())
     }
+
+    /// The scheduler.
+    pub fn scheduler() -> Self {
+        Self("scheduler".into())
+    }
 }
 
 /// One version of a stored pipeline.
@@ -59,6 +64,9 @@ pub struct NewJob {
     pub context: Map<String, Value>,
     /// 0 to 9, 9 first.
     pub priority: u8,
+    /// How many jobs of its pipeline may run beside it, itself included, if that is fewer than the document says. It waits
+    /// for its turn; whoever else runs does not heed it.
+    pub max_active: Option<u32>,
     /// Two jobs with the same key are one job.
     pub idempotency_key: Option<String>,
     /// The job that this one repeats.
@@ -67,6 +75,14 @@ pub struct NewJob {
     pub retry_attempt: u32,
     /// Results of the repeated job that this one takes over.
     pub taken_over: Vec<TakenOver>,
+}
+
+impl NewJob {
+    /// How many jobs of its pipeline may run at once for it to be claimed: what a store keeps beside it.
+    pub fn concurrency_limit(&self) -> Option<u32> {
+        let of_pipeline = self.document.concurrency.map(|terms| terms.limit);
+        [of_pipeline, self.max_active].into_iter().flatten().min()
+    }
 }
 
 /// The result of a step of an earlier job, kept by reference.

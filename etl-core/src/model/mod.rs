@@ -9,6 +9,7 @@ mod ids;
 mod job;
 mod page;
 mod pipeline;
+mod schedule;
 mod status;
 mod step;
 mod step_error;
@@ -27,9 +28,10 @@ pub use job::{
 };
 pub use page::{Cursor, Page, PageRequest};
 pub use pipeline::{
-    Calendar, CalendarRule, Concurrency, ExecutorKind, ForEach, Hook, Hooks, OnLimit, Pipeline,
-    Resources, RetryPolicy, Step, When,
+    Calendar, CalendarRule, Catchup, Concurrency, ExecutorKind, ForEach, Hook, Hooks, OnLimit,
+    Pipeline, Resources, RetryPolicy, Step, When,
 };
+pub use schedule::{FireRecord, Schedule};
 pub use status::{JobStatus, SkipReason, StepStatus, TriggerRule, TriggerType};
 pub use step::{Artifact, ArtifactName};
 pub use step_error::{BoxError, StepError};

@@ -31,6 +31,9 @@ pub struct Pipeline {
     /// The business calendar that moves or replaces the fires of `schedule`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calendar: Option<Calendar>,
+    /// What becomes of fires that came while no scheduler ran.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub catchup: Catchup,
     /// Whether its schedule fires.
     #[serde(default = "default_true")]
     pub is_active: bool,
@@ -130,6 +133,25 @@ impl Step {
 }
 
 impl Pipeline {
+    /// Whether it has a schedule, be it one that does not fire at the moment.
+    pub fn has_schedule(&self) -> bool {
+        let by_calendar = |calendar: &Calendar| calendar.nth_business_day.is_some();
+        self.schedule.is_some() || self.calendar.as_ref().is_some_and(by_calendar)
+    }
+
+    /// Whether its schedule says the same as another version's, so that a change of version leaves what is due alone.
+    pub fn has_schedule_of(&self, other: &Self) -> bool {
+        let terms = |pipeline: &Self| {
+            (
+                pipeline.schedule.clone(),
+                pipeline.timezone.clone(),
+                pipeline.calendar.clone(),
+                pipeline.is_active,
+            )
+        };
+        terms(self) == terms(other)
+    }
+
     /// A pipeline without steps and with every default of the document.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
@@ -139,6 +161,7 @@ impl Pipeline {
             schedule: None,
             timezone: default_timezone(),
             calendar: None,
+            catchup: Catchup::default(),
             is_active: true,
             tags: Vec::new(),
             parameters: None,
@@ -270,7 +293,7 @@ pub struct Concurrency {
 }
 
 /// What becomes of a job over its pipeline's `concurrency.limit`. Jobs that wait and jobs that run count, of all versions; one
-/// whose end is asked for does not. The jobs of a backfill always wait.
+/// whose end is asked for does not. The jobs of a backfill always wait, and don't count for others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnLimit {
@@ -298,6 +321,23 @@ pub struct Calendar {
     /// The local time of that fire, `HH:MM`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
+    /// More days that are no business days, each `YYYY-MM-DD`. With them `name` may be one that nobody ships: then
+    /// Saturdays, Sundays and these are its days off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holidays: Vec<String>,
+}
+
+/// What becomes of fires that came while no scheduler ran. Fires while a schedule was paused or inactive are never made up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Catchup {
+    /// They are left out.
+    None,
+    /// The last of them fires, once.
+    #[default]
+    Last,
+    /// All of them fire, oldest first; of more than 1,000 the latest 1,000.
+    All,
 }
 
 /// What to do with a fire on a day that is no business day.

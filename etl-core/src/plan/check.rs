@@ -2,6 +2,7 @@
 
 use super::validate::meaning;
 use crate::document::{Document, LocatedFault, read};
+use crate::model::Pipeline;
 use crate::registry::Registry;
 
 /// Reads and checks a pipeline document.
@@ -9,11 +10,25 @@ use crate::registry::Registry;
 /// # Errors
 /// Every fault, in the order of the text: what is wrong with the shape does not hide what is wrong with the meaning.
 pub fn check_text(text: &str, registry: &Registry) -> Result<Document, Vec<LocatedFault>> {
+    check_completed(text, registry, |_| ())
+}
+
+/// As [`check_text`], for a document that is completed from beside it, such as by the days of a calendar in a file of its
+/// own, before its meaning is checked.
+///
+/// # Errors
+/// As [`check_text`].
+pub fn check_completed(
+    text: &str,
+    registry: &Registry,
+    complete: impl FnOnce(&mut Pipeline),
+) -> Result<Document, Vec<LocatedFault>> {
     let mut read = read(text);
     let mut faults = std::mem::take(&mut read.faults);
-    let Some(document) = read.document.take() else {
+    let Some(mut document) = read.document.take() else {
         return Err(in_order(faults));
     };
+    complete(&mut document.pipeline);
     // Where the shape is wrong already, what follows from it is not said again.
     let found: Vec<LocatedFault> = meaning(&document.pipeline, registry)
         .into_iter()

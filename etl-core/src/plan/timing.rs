@@ -2,9 +2,11 @@
 
 use std::str::FromStr;
 
-use chrono::{DateTime, Utc};
+use crate::model::{Calendar, Fault, Pipeline, Timestamp, nearest};
+use crate::schedule::{BusinessCalendar, Cron, CronFault, Timetable};
 
-use crate::model::{Calendar, Fault, Pipeline, nearest};
+/// A fixed day, so that an answer does not depend on when it is asked for.
+const FROM: Timestamp = Timestamp::from_seconds(0);
 
 /// A month has at most so many business days.
 const MOST_BUSINESS_DAYS: i8 = 23;
@@ -17,8 +19,19 @@ pub(super) fn faults(pipeline: &Pipeline) -> Vec<Fault> {
     if let Some(calendar) = &pipeline.calendar {
         let found = calendar_fault(calendar, pipeline.schedule.is_some());
         faults.extend(found.map(|fault| fault.below("/calendar")));
+        let found = calendar_faults(calendar);
+        faults.extend(found.into_iter().map(|fault| fault.below("/calendar")));
+    }
+    if faults.is_empty() && never_fires(pipeline) {
+        let message = "with this calendar the schedule never comes";
+        faults.push(Fault::new("/calendar", message));
     }
     faults
+}
+
+fn never_fires(pipeline: &Pipeline) -> bool {
+    let timetable = Timetable::of(pipeline).ok().flatten();
+    timetable.is_some_and(|timetable| timetable.next(FROM).is_none())
 }
 
 fn zone_fault(name: &str) -> Option<Fault> {
@@ -37,23 +50,44 @@ fn zone_fault(name: &str) -> Option<Fault> {
 }
 
 fn schedule_fault(schedule: &str) -> Option<Fault> {
-    let parser = croner::parser::CronParser::builder()
-        .seconds(croner::parser::Seconds::Optional)
-        .year(croner::parser::Year::Disallowed)
-        .build();
-    match parser.parse(schedule) {
-        Err(error) => {
-            let message = format!("{schedule:?} is no cron expression: {error}");
-            Some(Fault::new("/schedule", message).hint(
-                "minute hour day-of-month month day-of-week, for example \"0 6 * * 1-5\", or @daily",
-            ))
-        }
-        // From a fixed day, so that the answer does not depend on when it is asked for.
-        Ok(cron) => cron
-            .find_next_occurrence(&DateTime::<Utc>::UNIX_EPOCH, false)
-            .is_err()
-            .then(|| Fault::new("/schedule", format!("{schedule:?} never comes"))),
+    let fault = Cron::parse(schedule).err()?;
+    let told = Fault::new("/schedule", fault.to_string());
+    Some(match fault {
+        CronFault::Unreadable { .. } => told.hint(
+            "minute hour day-of-month month day-of-week, for example \"0 6 * * 1-5\", or @daily",
+        ),
+        _ => told,
+    })
+}
+
+/// A calendar that nobody ships and that brings no days of its own, and days that are none.
+fn calendar_faults(calendar: &Calendar) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let is_known = BusinessCalendar::shipped_names().any(|name| name == calendar.name);
+    if !is_known && calendar.holidays.is_empty() {
+        let fault = Fault::new(
+            "/name",
+            format!("there is no business calendar {:?}", calendar.name),
+        );
+        let names: Vec<_> = BusinessCalendar::shipped_names().collect();
+        faults.push(match nearest(&calendar.name, names.iter().copied()) {
+            Some(near) => fault.did_you_mean(Some(near)),
+            None => fault.hint(format!(
+                "known are {}; any other needs `holidays`, a list of days, or with `etl apply` a file calendars/{}.txt",
+                names.join(" and "),
+                calendar.name
+            )),
+        });
     }
+    for (at, day) in calendar.holidays.iter().enumerate() {
+        if chrono::NaiveDate::parse_from_str(day, "%Y-%m-%d").is_err() {
+            let message = format!("{day:?} is no day");
+            faults.push(
+                Fault::new(format!("/holidays/{at}"), message).hint("for example \"2026-12-24\""),
+            );
+        }
+    }
+    faults
 }
 
 fn calendar_fault(calendar: &Calendar, has_schedule: bool) -> Option<Fault> {

@@ -6,7 +6,9 @@ use serde_json::{Map, Value};
 
 use crate::contract::Store;
 use crate::contract::store::{StoreError, StoredPipeline, Submitted};
-use crate::model::{By, Fault, JobId, NewJob, TakenOver, Timestamp, TriggerType};
+use crate::model::{
+    By, Fault, JobId, NewJob, Pipeline, PipelineRef, TakenOver, Timestamp, TriggerType,
+};
 use crate::plan;
 
 /// Accepts jobs.
@@ -28,6 +30,8 @@ pub struct Trigger {
     pub context: Map<String, Value>,
     /// For a scheduled job: the nominal time of its fire.
     pub scheduled_for: Option<Timestamp>,
+    /// How many jobs of the pipeline may run beside it, itself included, if fewer than the pipeline allows.
+    pub max_active: Option<u32>,
     /// Two triggers with the same key make one job.
     pub idempotency_key: Option<String>,
     /// The job that this one repeats, and how many repeats came before.
@@ -45,6 +49,7 @@ impl Trigger {
             parameters,
             context: Map::new(),
             scheduled_for: None,
+            max_active: None,
             idempotency_key: None,
             retry_of: None,
             taken_over: Vec::new(),
@@ -91,30 +96,44 @@ impl Intake {
         pipeline: &StoredPipeline,
         trigger: Trigger,
     ) -> Result<Submitted, IntakeError> {
-        let document = &pipeline.document;
-        let parameters = plan::parameters(document.parameters.as_ref(), trigger.parameters)
-            .map_err(IntakeError::Parameters)?;
-        let (retry_of, retry_attempt) = trigger
-            .retry_of
-            .map_or((None, 0), |(job, attempt)| (Some(job), attempt + 1));
-        let job = NewJob {
-            id,
-            pipeline: pipeline.reference.clone(),
-            document: Arc::clone(document),
-            trigger_type: trigger.trigger_type,
-            triggered_by: trigger.by,
-            scheduled_for: trigger.scheduled_for,
-            parameters,
-            context: trigger.context,
-            priority: document.priority,
-            idempotency_key: trigger.idempotency_key,
-            retry_of,
-            retry_attempt,
-            taken_over: trigger.taken_over,
-        };
+        let job = new_job(id, &pipeline.reference, &pipeline.document, trigger)?;
         match self.store.submit(job).await? {
             Submitted::KeyTaken(other) => Err(IntakeError::KeyTaken(other)),
             submitted => Ok(submitted),
         }
     }
+}
+
+/// The job that a trigger makes of a pipeline version, for whoever has a store remember it: intake, or a scheduler together
+/// with the fire.
+///
+/// # Errors
+/// If the parameters don't fit.
+pub(crate) fn new_job(
+    id: JobId,
+    pipeline: &PipelineRef,
+    document: &Arc<Pipeline>,
+    trigger: Trigger,
+) -> Result<NewJob, IntakeError> {
+    let parameters = plan::parameters(document.parameters.as_ref(), trigger.parameters)
+        .map_err(IntakeError::Parameters)?;
+    let (retry_of, retry_attempt) = trigger
+        .retry_of
+        .map_or((None, 0), |(job, attempt)| (Some(job), attempt + 1));
+    Ok(NewJob {
+        id,
+        pipeline: pipeline.clone(),
+        document: Arc::clone(document),
+        trigger_type: trigger.trigger_type,
+        triggered_by: trigger.by,
+        scheduled_for: trigger.scheduled_for,
+        parameters,
+        context: trigger.context,
+        priority: document.priority,
+        max_active: trigger.max_active,
+        idempotency_key: trigger.idempotency_key,
+        retry_of,
+        retry_attempt,
+        taken_over: trigger.taken_over,
+    })
 }

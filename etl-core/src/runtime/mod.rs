@@ -1,10 +1,12 @@
 //! The doing: the only layer that spawns, sleeps or retries I/O. File order is the life of a job: `intake`, `dispatcher`,
-//! `worker`, `driver`, `launcher`, `commit`, `announcer`, `keeper`, `reaper`.
+//! `worker`, `driver`, `launcher`, `commit`, `announcer`, `keeper`, `reaper`. What makes jobs beside people and programs is in
+//! `scheduler` and `backfill`.
 //!
 //! Services are small and have a `tick()`; `service` is the one place that runs them in a loop.
 
 mod announcer;
 mod attempts;
+mod backfill;
 mod clock;
 mod commit;
 mod dispatcher;
@@ -15,15 +17,18 @@ mod launcher;
 mod plans;
 mod reaper;
 mod recorder;
+mod scheduler;
 mod service;
 mod settings;
 mod slots;
 mod worker;
 
+pub use backfill::{Backfill, BackfillError, Backfilled};
 pub use clock::SystemClock;
 pub use dispatcher::Dispatcher;
 pub use intake::{Intake, IntakeError, Trigger};
 pub use reaper::Reaper;
+pub use scheduler::{Round, Scheduler};
 pub use service::Runtime;
 pub use settings::{Backends, Scope, Settings};
 pub use worker::{Ended, Worker};

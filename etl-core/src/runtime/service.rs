@@ -19,6 +19,7 @@ use super::keeper::Held;
 use super::launcher::Launcher;
 use super::reaper::Reaper;
 use super::recorder::Recorder;
+use super::scheduler::Scheduler;
 use super::settings::{Backends, OwnJobs, Scope, Settings};
 use super::slots::Slots;
 use super::worker::{Ended, Worker};
@@ -79,7 +80,7 @@ impl Runtime {
         let keeper = Arc::new(worker.keeper());
         let (beating, looking) = (Arc::clone(&keeper), keeper);
 
-        let services = vec![
+        let mut services = vec![
             tokio::spawn(recorder.run()),
             tokio::spawn(announcer.run()),
             tokio::spawn(until(
@@ -106,6 +107,11 @@ impl Runtime {
                 ),
             )),
         ];
+        if let Some(period) = settings.schedule {
+            let scheduler = Scheduler::new(backends.store.clone());
+            let schedule = schedule(scheduler, Arc::clone(&nudge), period);
+            services.push(tokio::spawn(until(stop.clone(), schedule)));
+        }
         let scope = settings.scope.clone();
         let work = work(worker, Arc::clone(&backends.queue), settings, stop.clone());
         Self {
@@ -267,6 +273,27 @@ async fn reap(
                 Ok(reaped) if reaped.is_empty() => {}
                 Ok(_) => nudge.notify_one(),
                 Err(error) => tracing::warn!(%error, "leases not swept"),
+            }
+        }
+    })
+    .await;
+}
+
+/// Fires what is due, and has the jobs dispatched at once.
+async fn schedule(scheduler: Scheduler, nudge: Arc<Notify>, period: Duration) {
+    every(period, async move || {
+        loop {
+            match scheduler.tick().await {
+                Ok(round) if round.decided == 0 => break,
+                Ok(round) => {
+                    if round.jobs > 0 {
+                        nudge.notify_one();
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "schedules not fired");
+                    break;
+                }
             }
         }
     })

@@ -57,6 +57,8 @@ pub struct Settings {
     pub reap: Duration,
     /// How long an attempt may take to stop before it is stopped.
     pub grace: Duration,
+    /// How often schedules are looked at, if this runtime fires them. Any number of runtimes over a store may.
+    pub schedule: Option<Duration>,
 }
 
 impl Default for Settings {
@@ -70,6 +72,7 @@ impl Default for Settings {
             poll: Duration::from_secs(2),
             reap: Duration::from_secs(2),
             grace: Duration::from_secs(10),
+            schedule: None,
         }
     }
 }

@@ -123,6 +123,12 @@ impl EtlBuilder {
         self
     }
 
+    /// Fires the schedules of the pipelines in the store, which are looked at this often. By default nothing fires them.
+    pub fn schedules(mut self, every: Duration) -> Self {
+        self.settings.schedule = Some(every);
+        self
+    }
+
     /// How long an attempt may take to stop before it is abandoned. Default 10 seconds.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.settings.grace = grace;

@@ -185,6 +185,12 @@ impl Etl {
         self.take_up(job).await
     }
 
+    /// Counts a job that is in the store already as one that this runtime was handed, so that it is run here also with
+    /// [`Scope::Own`](crate::runtime::Scope).
+    pub fn adopt(&self, job: JobId) {
+        self.runtime.adopt(job);
+    }
+
     /// A job that is in the store already, and perhaps at its end.
     async fn take_up(&self, job: JobId) -> Result<JobHandle, EtlError> {
         let watcher = self.watch(Some(job)).await;

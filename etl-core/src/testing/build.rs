@@ -83,6 +83,7 @@ pub fn new_job(of: &StoredPipeline) -> NewJob {
         parameters: json!({}),
         context: Map::new(),
         priority: of.document.priority,
+        max_active: None,
         idempotency_key: None,
         retry_of: None,
         retry_attempt: 0,

@@ -10,12 +10,14 @@ use tokio::sync::watch;
 
 use crate::contract::Store;
 use crate::contract::store::{
-    Catalog, ClaimRequest, Claimed, JobStore, Journal, LeaseState, PipelineFilter, PutPipeline,
-    ReapRequest, Result, StoreError, StoreErrorKind, StoredPipeline, Submitted,
+    Catalog, ClaimRequest, Claimed, Due, Fire, Fired, JobStore, Journal, LeaseState,
+    PipelineFilter, PutPipeline, ReapRequest, Result, ScheduleStore, StoreError, StoreErrorKind,
+    StoredPipeline, Submitted,
 };
 use crate::model::{
-    Commit, DeadLetter, Hint, HookRow, JobFilter, JobId, JobRecord, JobStatus, LeaseRef, LogLine,
-    NewJob, Page, PageRequest, PipelineId, PipelineRef, StepRecord, Verdict, WorkerId,
+    Commit, DeadLetter, FireRecord, Hint, HookRow, JobFilter, JobId, JobRecord, JobStatus,
+    LeaseRef, LogLine, NewJob, Page, PageRequest, PipelineId, PipelineRef, Schedule, StepRecord,
+    Verdict, WorkerId,
 };
 
 /// How one call goes wrong.
@@ -216,6 +218,38 @@ impl Catalog for Flaky {
     async fn remove_pipeline(&self, namespace: &str, name: &str) -> Result<bool> {
         let call = self.inner.remove_pipeline(namespace, name);
         self.write("remove_pipeline", call).await
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl ScheduleStore for Flaky {
+    async fn due(&self, limit: usize) -> Result<Due> {
+        self.read("due", self.inner.due(limit)).await
+    }
+
+    async fn fire(&self, fire: Fire) -> Result<Fired> {
+        self.write("fire", self.inner.fire(fire)).await
+    }
+
+    async fn pause(&self, schedule: PipelineId) -> Result<()> {
+        self.write("pause", self.inner.pause(schedule)).await
+    }
+
+    async fn resume(&self, schedule: PipelineId) -> Result<()> {
+        self.write("resume", self.inner.resume(schedule)).await
+    }
+
+    async fn schedule(&self, schedule: PipelineId) -> Result<Option<Schedule>> {
+        self.read("schedule", self.inner.schedule(schedule)).await
+    }
+
+    async fn schedules(&self, page: &PageRequest) -> Result<Page<Schedule>> {
+        self.read("schedules", self.inner.schedules(page)).await
+    }
+
+    async fn fires(&self, schedule: PipelineId, limit: usize) -> Result<Vec<FireRecord>> {
+        self.read("fires", self.inner.fires(schedule, limit)).await
     }
 }
 

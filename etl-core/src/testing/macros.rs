@@ -98,6 +98,7 @@ macro_rules! __store_cases {
                 results_that_are_taken_over_are_successes_from_the_start,
                 results_that_do_not_fit_are_refused,
                 a_job_over_the_limit_is_skipped_where_its_pipeline_says_so,
+                jobs_of_a_backfill_wait_and_nobody_gives_way_to_them,
                 the_oldest_jobs_give_way_where_their_pipeline_says_so,
                 racing_jobs_over_the_limit_leave_as_many_as_it_says,
                 jobs_that_wait_are_told_by_age_and_order,
@@ -109,6 +110,7 @@ macro_rules! __store_cases {
                 only_jobs_that_wait_are_claimed_and_each_once,
                 the_first_claim_starts_the_job,
                 a_pipeline_at_its_limit_is_passed_over,
+                a_job_is_passed_over_at_a_limit_of_its_own,
                 the_end_of_a_job_makes_room_under_the_limit,
                 the_snapshot_has_everything_that_is_past_pending,
                 two_claimers_never_get_the_same_job,
@@ -176,6 +178,20 @@ macro_rules! __store_cases {
                 a_removed_pipeline_keeps_its_versions,
                 the_list_is_by_namespace_and_name_in_pages,
                 racing_writers_get_a_version_each,
+            }
+            schedule {
+                a_schedule_comes_and_goes_with_its_pipeline,
+                what_is_due_is_not_lost_by_a_change_of_a_step,
+                what_is_due_comes_earliest_first_and_no_more_than_asked_for,
+                a_due_schedule_has_its_pipelines_current_version,
+                a_fire_its_job_and_the_next_fire_become_true_together,
+                a_fire_that_is_left_out_says_why,
+                a_fire_under_an_old_rev_is_lost_and_changes_nothing,
+                a_nominal_time_makes_one_job_however_often_it_comes,
+                a_fire_whose_job_is_refused_changes_nothing,
+                a_paused_schedule_is_not_due_and_makes_nothing_up,
+                schedules_are_listed_by_namespace_and_name_in_pages,
+                racing_schedulers_decide_a_fire_once,
             }
             journal {
                 lines_are_kept_in_order_and_numbered_by_job,

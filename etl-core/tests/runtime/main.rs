@@ -4,4 +4,5 @@
 
 mod jobs;
 mod probe;
+mod schedules;
 mod workers;

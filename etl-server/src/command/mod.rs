@@ -1,5 +1,7 @@
 //! The commands, a file each.
 
+mod apply;
+mod backfill;
 mod cancel;
 mod connectors;
 mod interrupts;
@@ -9,15 +11,19 @@ mod leftover;
 mod logs;
 mod retry;
 mod run;
+mod schedules;
+mod serve;
+mod submit;
 mod until_end;
 mod validate;
 
 use clap::CommandFactory;
-use etl_core::contract::store::Journal;
+use etl_core::contract::store::{Catalog, Journal, StoredPipeline};
 use etl_core::model::{JobId, JobRecord, PageRequest, StepRecord};
 
 use crate::args::{Args, Command};
 use crate::config::Config;
+use crate::deployment;
 use crate::failure::{Exit, Failure};
 use crate::telemetry;
 use crate::view::print;
@@ -46,11 +52,21 @@ pub(crate) fn execute(args: Args) -> Result<Exit, Failure> {
     let exit = runtime.block_on(async {
         match args.command {
             Command::Run(run) => run::execute(&config, run).await,
+            Command::Serve(serve) => serve::execute(&config, &serve).await,
+            Command::Submit(submit) => submit::execute(&config, &submit).await,
+            Command::Migrate => {
+                deployment::serve(&config).await?.close().await;
+                print("the store's tables are up to date\n")?;
+                Ok(Exit::Success)
+            }
             Command::Jobs(jobs) => jobs::execute(&config, jobs).await,
             Command::Job(job) => job::execute(&config, &job).await,
             Command::Logs(logs) => logs::execute(&config, &logs).await,
             Command::Retry(retry) => retry::execute(&config, &retry).await,
             Command::Cancel(cancel) => cancel::execute(&config, &cancel).await,
+            Command::Apply(apply) => apply::execute(&config, &apply).await,
+            Command::Schedules(schedules) => schedules::execute(&config, &schedules).await,
+            Command::Backfill(backfill) => backfill::execute(&config, &backfill).await,
             Command::Completions { .. } | Command::Validate(_) | Command::Connectors(_) => {
                 Ok(Exit::Success)
             }
@@ -82,4 +98,17 @@ async fn steps_of(
             None => return Ok(steps),
         }
     }
+}
+
+/// The current version of a stored pipeline by its name, `NAMESPACE/NAME` outside the namespace `default`.
+async fn pipeline_of(
+    catalog: &(impl Catalog + ?Sized),
+    name: &str,
+) -> Result<StoredPipeline, Failure> {
+    let (namespace, bare) = name.split_once('/').unwrap_or(("default", name));
+    let found = catalog.pipeline(namespace, bare, None).await?;
+    found.ok_or_else(|| {
+        Failure::input(format!("there is no stored pipeline {name:?}"))
+            .hint("`etl apply DIR` stores those of a folder; `etl schedules` lists schedules")
+    })
 }

@@ -61,7 +61,7 @@ async fn submit_and_follow(
 }
 
 /// The file that the argument means, or none if it is a pipeline's name.
-fn named_file(argument: &str) -> Option<PathBuf> {
+pub(super) fn named_file(argument: &str) -> Option<PathBuf> {
     let path = PathBuf::from(argument);
     let looks_like_one = argument.contains(['/', '\\']) || path.extension().is_some();
     (looks_like_one || path.is_file()).then_some(path)
@@ -78,7 +78,7 @@ fn no_such_pipeline(name: &str) -> Failure {
         .hint("run its file once: `etl run FILE` remembers it under its name")
 }
 
-fn check_parameters(
+pub(super) fn check_parameters(
     schema: Option<&Map<String, Value>>,
     given: &[(String, String)],
 ) -> Result<Map<String, Value>, Failure> {

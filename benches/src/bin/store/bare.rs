@@ -109,6 +109,7 @@ fn new_job(pipeline: &PipelineRef, document: &Arc<Pipeline>) -> NewJob {
         parameters: Map::new().into(),
         context: Map::new(),
         priority: 5,
+        max_active: None,
         idempotency_key: None,
         retry_of: None,
         retry_attempt: 0,

@@ -53,8 +53,8 @@ pub trait JobStore: Send + Sync + Debug + 'static {
     /// larger than any given for the job before. Answers in the order of claiming.
     ///
     /// - Two claims MUST NOT get the same job, and a claim MUST NOT wait for another claimer.
-    /// - A job is passed over while as many jobs of its pipeline (in any version) are `running` as the `concurrency.limit` of
-    ///   its own version says; those behind it are not held up.
+    /// - A job is passed over while as many jobs of its pipeline (in any version) are `running` as its own
+    ///   [`concurrency_limit`](NewJob::concurrency_limit) says; those behind it are not held up.
     /// - `started_at` is the time of the first claim and stays.
     async fn claim(&self, want: ClaimRequest) -> Result<Vec<Claimed>>;
 
@@ -118,6 +118,15 @@ pub enum Submitted {
     /// The key or the id was seen before with another body (pipeline version or parameters): nothing was made. Of a key and
     /// an id that were seen with different jobs the key's job counts.
     KeyTaken(JobId),
+}
+
+impl Submitted {
+    /// The job that it is about.
+    pub const fn job(self) -> JobId {
+        match self {
+            Self::New(job) | Self::Existing(job) | Self::KeyTaken(job) => job,
+        }
+    }
 }
 
 /// Which jobs a worker wants.

@@ -4,17 +4,19 @@ mod catalog;
 mod error;
 mod jobs;
 mod journal;
+mod schedules;
 pub mod way;
 
 pub use catalog::{Catalog, PipelineFilter, PutPipeline, StoredPipeline};
 pub use error::{Result, StoreError, StoreErrorKind};
 pub use jobs::{ClaimRequest, Claimed, JobStore, LeaseState, ReapRequest, Submitted};
 pub use journal::Journal;
+pub use schedules::{Due, Fire, FireOutcome, Fired, ScheduleStore};
 
 /// What a deployment must not forget. Implemented for whatever has all the roles; never by hand.
 ///
 /// # Contract
 /// Between the runtime and a database. Conformance: `etl_core::store_conformance!`; the in-memory store is the reference.
-pub trait Store: JobStore + Catalog + Journal {}
+pub trait Store: JobStore + Catalog + ScheduleStore + Journal {}
 
-impl<T: JobStore + Catalog + Journal + ?Sized> Store for T {}
+impl<T: JobStore + Catalog + ScheduleStore + Journal + ?Sized> Store for T {}

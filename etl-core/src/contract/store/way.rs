@@ -6,13 +6,13 @@ use crate::model::{JobId, NewJob, OnLimit, TriggerType};
 /// Whether somebody may have to give way for this job, so that a store has to look who is there.
 pub fn is_made_for(job: &NewJob) -> bool {
     let on_limit = job.document.concurrency.map(|terms| terms.on_limit);
-    // The fires of a backfill come all at once, to run one after the other.
+    // The fires of a backfill come all at once, to run one after the other: they wait, and don't count for others.
     on_limit.is_some_and(|on_limit| on_limit != OnLimit::Queue)
         && job.trigger_type != TriggerType::Backfill
 }
 
 /// Who is to be cancelled, and why, when `job` is accepted beside `others`: the jobs of its pipeline, in any version, that
-/// wait or run and whose end nobody has asked for, oldest first.
+/// wait or run and whose end nobody has asked for, oldest first, without those of backfills.
 pub fn make(job: &NewJob, others: &[JobId]) -> Vec<(JobId, String)> {
     let Some(terms) = job.document.concurrency.filter(|_| is_made_for(job)) else {
         return Vec::new();

@@ -219,6 +219,22 @@ fn templates_are_checked_where_they_are_rendered_and_refused_where_they_are_not(
             "8:11 /schedule \"0 0 0 1 1 * 2030\" is no cron expression",
         ),
         (
+            "schedule: '@daily'\ncalendar: { name: b33, rule: skip }\n",
+            "9:19 /calendar/name there is no business calendar \"b33\"  [did you mean \"b3\"?]",
+        ),
+        (
+            "schedule: '@daily'\ncalendar: { name: ours, rule: skip }\n",
+            "there is no business calendar \"ours\"  [known are b3 and br; any other needs `holidays`",
+        ),
+        (
+            "schedule: '@daily'\ncalendar: { name: ours, rule: skip, holidays: [2026-12-24, 2026-02-30] }\n",
+            "/calendar/holidays/1 \"2026-02-30\" is no day",
+        ),
+        (
+            "schedule: '0 6 25 12 *'\ncalendar: { name: br, rule: skip }\n",
+            "/calendar with this calendar the schedule never comes",
+        ),
+        (
             "calendar: { name: b3, nth_business_day: 31, at: '06:00' }\n",
             "8:41 /calendar/nth_business_day business days are counted from 1 to 23, or from -1 backwards",
         ),

@@ -62,6 +62,12 @@ pub(super) enum Bug {
     PageIsAll,
     /// A writer that has seen an old version overwrites the new one.
     StaleWriterWins,
+    /// A fire is decided however often its schedule has changed since it was seen.
+    RevUnchecked,
+    /// The job of a fire is made, and the fire is not remembered with it.
+    FireForgotten,
+    /// A job's own limit is not looked at.
+    MaxActiveForgotten,
 }
 
 /// Makes stores with this bug.
@@ -199,6 +205,21 @@ mod tests {
             Bug::StaleWriterWins,
             "catalog::a_stale_writer_is_refused",
             true,
+        ),
+        (
+            Bug::RevUnchecked,
+            "schedule::a_fire_under_an_old_rev_is_lost_and_changes_nothing",
+            false,
+        ),
+        (
+            Bug::FireForgotten,
+            "schedule::a_fire_its_job_and_the_next_fire_become_true_together",
+            false,
+        ),
+        (
+            Bug::MaxActiveForgotten,
+            "claim::a_job_is_passed_over_at_a_limit_of_its_own",
+            false,
         ),
     ];
 

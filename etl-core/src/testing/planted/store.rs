@@ -10,14 +10,15 @@ use async_trait::async_trait;
 use super::Bug;
 use crate::contract::Clock;
 use crate::contract::store::{
-    Catalog, ClaimRequest, Claimed, JobStore, Journal, LeaseState, PipelineFilter, PutPipeline,
-    ReapRequest, Result, StoreErrorKind, StoredPipeline, Submitted,
+    Catalog, ClaimRequest, Claimed, Due, Fire, FireOutcome, Fired, JobStore, Journal, LeaseState,
+    PipelineFilter, PutPipeline, ReapRequest, Result, ScheduleStore, StoreErrorKind,
+    StoredPipeline, Submitted,
 };
 use crate::memory::MemoryStore;
 use crate::model::{
-    Change, Commit, DeadLetter, Fence, Hint, HookRow, JobFilter, JobId, JobRecord, JobStatus,
-    LeaseRef, LogLine, NewJob, OnLimit, Page, PageRequest, PipelineId, PipelineRef, StepRecord,
-    Timestamp, Verdict, WorkerId,
+    Change, Commit, DeadLetter, Fence, FireRecord, Hint, HookRow, JobFilter, JobId, JobRecord,
+    JobStatus, LeaseRef, LogLine, NewJob, OnLimit, Page, PageRequest, PipelineId, PipelineRef,
+    Schedule, StepRecord, Timestamp, Verdict, WorkerId,
 };
 
 #[derive(Debug)]
@@ -97,6 +98,9 @@ impl JobStore for Planted {
     async fn submit(&self, mut job: NewJob) -> Result<Submitted> {
         if self.has(Bug::KeyForgotten) {
             job.idempotency_key = None;
+        }
+        if self.has(Bug::MaxActiveForgotten) {
+            job.max_active = None;
         }
         if self.has(Bug::OnLimitForgotten)
             && let Some(terms) = &mut Arc::make_mut(&mut job.document).concurrency
@@ -269,6 +273,48 @@ impl Catalog for Planted {
 
     async fn remove_pipeline(&self, namespace: &str, name: &str) -> Result<bool> {
         self.inner.remove_pipeline(namespace, name).await
+    }
+}
+
+#[async_trait]
+impl ScheduleStore for Planted {
+    async fn due(&self, limit: usize) -> Result<Due> {
+        self.inner.due(limit).await
+    }
+
+    async fn fire(&self, mut fire: Fire) -> Result<Fired> {
+        if self.has(Bug::RevUnchecked)
+            && let Some(schedule) = self.inner.schedule(fire.schedule).await?
+        {
+            fire.rev = schedule.rev;
+        }
+        if self.has(Bug::FireForgotten)
+            && let FireOutcome::Job(job) = fire.outcome
+        {
+            self.inner.submit(*job).await?;
+            return Ok(Fired::Fired);
+        }
+        self.inner.fire(fire).await
+    }
+
+    async fn pause(&self, schedule: PipelineId) -> Result<()> {
+        self.inner.pause(schedule).await
+    }
+
+    async fn resume(&self, schedule: PipelineId) -> Result<()> {
+        self.inner.resume(schedule).await
+    }
+
+    async fn schedule(&self, schedule: PipelineId) -> Result<Option<Schedule>> {
+        self.inner.schedule(schedule).await
+    }
+
+    async fn schedules(&self, page: &PageRequest) -> Result<Page<Schedule>> {
+        self.inner.schedules(page).await
+    }
+
+    async fn fires(&self, schedule: PipelineId, limit: usize) -> Result<Vec<FireRecord>> {
+        self.inner.fires(schedule, limit).await
     }
 }
 

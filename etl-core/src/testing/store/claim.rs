@@ -9,8 +9,8 @@ use super::StoreFixture;
 use super::scene::{LONG, SHORT, Scene};
 use crate::contract::store::ClaimRequest;
 use crate::model::{
-    Artifact, ArtifactName, Change, Fence, JobStatus, SkipReason, StepKey, StepPatch, StepSnapshot,
-    StepStatus,
+    Artifact, ArtifactName, Change, Fence, JobStatus, NewJob, SkipReason, StepKey, StepPatch,
+    StepSnapshot, StepStatus,
 };
 use crate::testing::build::{a_worker, ends, moves, moves_with};
 use crate::testing::{a_pipeline, new_job};
@@ -132,6 +132,33 @@ pub(super) async fn a_pipeline_at_its_limit_is_passed_over(fixture: &dyn StoreFi
     }
     assert_eq!(scene.claim_any(10).await, [jobs[6]]);
     assert_eq!(scene.status(jobs[2]).await, JobStatus::Pending);
+}
+
+pub(super) async fn a_job_is_passed_over_at_a_limit_of_its_own(fixture: &dyn StoreFixture) {
+    let scene = Scene::on(fixture).await;
+    for document in [a_pipeline("free"), a_pipeline("limited").with_limit(3)] {
+        let pipeline = scene.put(document.step("a").build()).await;
+        let bounded = |max_active| NewJob {
+            max_active: Some(max_active),
+            ..new_job(&pipeline)
+        };
+        let mut jobs = Vec::new();
+        for _ in 0..4 {
+            jobs.push(scene.submit(bounded(2)).await);
+        }
+        // One of its own does not hold up others, and those that run count whatever limit they have.
+        jobs.push(scene.submit(new_job(&pipeline)).await);
+        assert_eq!(scene.claim_any(9).await, [jobs[0], jobs[1], jobs[4]]);
+        assert_eq!(scene.try_claim(jobs[2], LONG).await, None);
+        for job in &jobs[2..4] {
+            scene.store.cancel(*job, "enough").await.unwrap();
+        }
+        // The pipeline's limit holds beside it.
+        let wide = scene.submit(bounded(9)).await;
+        let room = usize::from(pipeline.document.concurrency.is_none());
+        assert_eq!(scene.claim_any(9).await, [wide][..room]);
+        scene.store.cancel(wide, "enough").await.unwrap();
+    }
 }
 
 pub(super) async fn the_end_of_a_job_makes_room_under_the_limit(fixture: &dyn StoreFixture) {

@@ -9,6 +9,7 @@ mod journal;
 mod lease;
 mod reap;
 mod scene;
+mod schedule;
 mod submit;
 mod unknown;
 mod value;

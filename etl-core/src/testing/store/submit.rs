@@ -9,8 +9,8 @@ use super::scene::{LONG, Scene};
 use crate::contract::StoreErrorKind;
 use crate::contract::store::{LeaseState, Submitted};
 use crate::model::{
-    Artifact, ArtifactName, By, Fence, Hint, JobStatus, OnLimit, SkipReason, StepKey, StepStatus,
-    TakenOver, Timestamp, TriggerType,
+    Artifact, ArtifactName, By, Fence, Hint, JobStatus, NewJob, OnLimit, SkipReason, StepKey,
+    StepStatus, TakenOver, Timestamp, TriggerType,
 };
 use crate::testing::build::{ends, moves};
 use crate::testing::{a_pipeline, new_job};
@@ -303,6 +303,33 @@ pub(super) async fn a_job_over_the_limit_is_skipped_where_its_pipeline_says_so(
     scene.store.cancel(next, "").await.unwrap();
     let last = scene.submit(new_job(&pipeline)).await;
     assert_eq!(scene.status(last).await, JobStatus::Pending);
+}
+
+pub(super) async fn jobs_of_a_backfill_wait_and_nobody_gives_way_to_them(
+    fixture: &dyn StoreFixture,
+) {
+    let scene = Scene::on(fixture).await;
+    for (name, on_limit) in [("skips", OnLimit::Skip), ("cancels", OnLimit::CancelOldest)] {
+        let document = a_pipeline(name).step("a").at_limit(1, on_limit).build();
+        let pipeline = scene.put(document).await;
+        let mut backfill = Vec::new();
+        for _ in 0..3 {
+            let job = NewJob {
+                trigger_type: TriggerType::Backfill,
+                ..new_job(&pipeline)
+            };
+            backfill.push(scene.submit(job).await);
+        }
+        scene.claim(backfill[0], LONG).await;
+        let other = scene.submit(new_job(&pipeline)).await;
+        assert_eq!(scene.status(other).await, JobStatus::Pending, "{name}");
+        assert_eq!(scene.record(backfill[0]).await.cancel_requested, None);
+        for job in &backfill[1..] {
+            assert_eq!(scene.status(*job).await, JobStatus::Pending, "{name}");
+        }
+        // The limit itself holds for all.
+        assert_eq!(scene.try_claim(other, LONG).await, None, "{name}");
+    }
 }
 
 pub(super) async fn the_oldest_jobs_give_way_where_their_pipeline_says_so(

@@ -1,0 +1,146 @@
+//! `etl serve`: the deployment's process, in one or more roles, until it is told to stop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use etl_core::contract::{EventBus, NoCredentials, Queue};
+use etl_core::memory::{MemoryEvents, MemoryQueue};
+use etl_core::runtime::{Backends, Runtime, Scope, Settings, SystemClock};
+
+use super::interrupts::Interrupts;
+use crate::args::{Role, ServeArgs};
+use crate::config::Config;
+use crate::deployment::{self, OpenStore};
+use crate::failure::{Exit, Failure};
+use crate::health;
+
+/// How often schedules are looked at.
+const SCHEDULE_EVERY: Duration = Duration::from_secs(1);
+
+pub(crate) async fn execute(config: &Config, args: &ServeArgs) -> Result<Exit, Failure> {
+    let mut interrupts = Interrupts::watch()?;
+    let roles = Roles::of(&args.roles);
+    let store = deployment::serve(config).await?;
+    let served = serve(config, &store, roles, &mut interrupts).await;
+    store.close().await;
+    served.map(|()| Exit::Success)
+}
+
+/// What this process does.
+#[derive(Debug, Clone, Copy)]
+struct Roles {
+    api: bool,
+    worker: bool,
+    scheduler: bool,
+}
+
+impl Roles {
+    fn of(named: &[Role]) -> Self {
+        let has = |role| named.is_empty() || named.contains(&Role::All) || named.contains(&role);
+        Self {
+            api: has(Role::Api),
+            worker: has(Role::Worker),
+            scheduler: has(Role::Scheduler),
+        }
+    }
+
+    fn names(self) -> String {
+        let names = [
+            (self.api, "api"),
+            (self.worker, "worker"),
+            (self.scheduler, "scheduler"),
+        ];
+        let names = names
+            .into_iter()
+            .filter_map(|(is, name)| is.then_some(name));
+        names.collect::<Vec<_>>().join(", ")
+    }
+}
+
+async fn serve(
+    config: &Config,
+    store: &OpenStore,
+    roles: Roles,
+    interrupts: &mut Interrupts,
+) -> Result<(), Failure> {
+    let draining = Arc::new(AtomicBool::new(false));
+    let listener = health::listen(&config.bind).await?;
+    let bound = listener.local_addr().map_err(|error| {
+        deployment::unreachable("the address that is listened on is not known").because(error)
+    })?;
+    let health = health::serve(listener, Arc::clone(store.store()), Arc::clone(&draining));
+    let runtime = if roles.worker || roles.scheduler {
+        Some(start(config, store, roles).await?)
+    } else {
+        None
+    };
+    tracing::info!(roles = roles.names(), address = %bound, "serving");
+
+    interrupts.next().await;
+    draining.store(true, Ordering::SeqCst);
+    tracing::info!(
+        seconds = config.drain_seconds,
+        "stopping: jobs under way may end; once more to give them back at once"
+    );
+    if let Some(runtime) = runtime {
+        let patience = tokio::time::sleep(Duration::from_secs(config.drain_seconds));
+        runtime
+            .shutdown_when(async {
+                tokio::select! {
+                    () = patience => {}
+                    () = interrupts.next() => {}
+                }
+            })
+            .await;
+    }
+    health.abort();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn start(config: &Config, store: &OpenStore, roles: Roles) -> Result<Runtime, Failure> {
+    let backends = Backends {
+        store: Arc::clone(store.store()),
+        queue: queue(config, store).await?,
+        events: events(config, store).await?,
+        credentials: Arc::new(NoCredentials),
+        storage: deployment::artifacts(config)?,
+        registry: Arc::new(deployment::registry()),
+        clock: Arc::new(SystemClock),
+    };
+    let defaults = Settings::default();
+    let settings = Settings {
+        scope: Scope::All,
+        // A scheduler hands out what waits and takes nothing itself.
+        max_jobs: if roles.worker {
+            config.max_jobs.into()
+        } else {
+            0
+        },
+        max_steps: config.max_steps.map_or(defaults.max_steps, usize::from),
+        schedule: roles.scheduler.then_some(SCHEDULE_EVERY),
+        ..defaults
+    };
+    Ok(Runtime::start(backends, settings))
+}
+
+async fn queue(config: &Config, store: &OpenStore) -> Result<Arc<dyn Queue>, Failure> {
+    Ok(match config.queue()? {
+        crate::config::QueueKind::Store => match store.as_postgres() {
+            Some(store) => Arc::new(store.queue()),
+            // One process has the file: hints stay in it.
+            None => Arc::new(MemoryQueue::new()),
+        },
+        crate::config::QueueKind::Amqp(url) => deployment::amqp(&url).await?,
+    })
+}
+
+async fn events(config: &Config, store: &OpenStore) -> Result<Arc<dyn EventBus>, Failure> {
+    use crate::config::EventsKind;
+    Ok(match (config.events()?, store.as_postgres()) {
+        (EventsKind::Postgres, Some(store)) => Arc::new(store.events()),
+        (EventsKind::Redis(url), _) => deployment::redis(&url).await?,
+        (EventsKind::Memory | EventsKind::Postgres, _) => Arc::new(MemoryEvents::default()),
+    })
+}

@@ -1,0 +1,104 @@
+//! `etl submit`: hands a job to the deployment that the configuration names.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use etl_core::contract::Store;
+use etl_core::contract::store::{Catalog, JobStore, PutPipeline};
+use etl_core::model::{By, JobId, TriggerType};
+use etl_core::runtime::{Intake, Trigger};
+use etl_core::sdk::Outcome;
+use serde_json::json;
+
+use super::interrupts::Interrupts;
+use super::run::{check_parameters, named_file};
+use super::{job_of, pipeline_of, steps_of};
+use crate::args::SubmitArgs;
+use crate::config::Config;
+use crate::deployment;
+use crate::document;
+use crate::failure::{Exit, Failure};
+use crate::view::{print, print_json, run_document, say, summary};
+
+/// How often a job that is waited for is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
+
+pub(crate) async fn execute(config: &Config, args: &SubmitArgs) -> Result<Exit, Failure> {
+    let mut interrupts = Interrupts::watch()?;
+    let open = deployment::submit(config).await?;
+    let exit = submit(open.store(), args, &mut interrupts).await;
+    open.close().await;
+    exit
+}
+
+async fn submit(
+    store: &Arc<dyn Store>,
+    args: &SubmitArgs,
+    interrupts: &mut Interrupts,
+) -> Result<Exit, Failure> {
+    let pipeline = match named_file(&args.pipeline) {
+        Some(file) => {
+            let read = document::read(&file, &deployment::registry()).map_err(Failure::pipeline)?;
+            let put = PutPipeline {
+                document: Arc::new(read.pipeline),
+                expected_version: None,
+                by: By("cli".into()),
+            };
+            let reference = Catalog::put_pipeline(&**store, put).await?;
+            let stored =
+                Catalog::pipeline_version(&**store, reference.id, reference.version).await?;
+            stored.ok_or_else(|| Failure::input("the pipeline was removed at the same time"))?
+        }
+        None => pipeline_of(&**store, &args.pipeline).await?,
+    };
+    let parameters = check_parameters(pipeline.document.parameters.as_ref(), &args.parameters)?;
+    let mut trigger = Trigger::new(TriggerType::Manual, By("cli".into()), parameters);
+    trigger.idempotency_key.clone_from(&args.idempotency_key);
+    let submitted = Intake::new(Arc::clone(store))
+        .submit(JobId(uuid::Uuid::now_v7()), &pipeline, trigger)
+        .await?;
+    let job = submitted.job();
+    if args.wait {
+        say(&format!("job {job} of {}", pipeline.document.name));
+        return wait(&**store, job, args.json, interrupts).await;
+    }
+    if args.json {
+        print_json(&job_of(&**store, job).await?)?;
+    } else {
+        print(&format!("{job}\n"))?;
+    }
+    Ok(Exit::Success)
+}
+
+/// Waits for the job's end, as `etl run` does; an interrupt ends the wait and not the job.
+async fn wait(
+    store: &dyn Store,
+    job: JobId,
+    as_json: bool,
+    interrupts: &mut Interrupts,
+) -> Result<Exit, Failure> {
+    let record = loop {
+        let record = job_of(store, job).await?;
+        if record.status.is_terminal() {
+            break record;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = interrupts.next() => {
+                return Err(Failure::new(Exit::Cancelled, "not waited for any more; the job goes on")
+                    .hint(format!("`etl cancel {job}` ends it, `etl job {job}` shows it")));
+            }
+        }
+    };
+    let status = record.status;
+    let outcome = Outcome {
+        steps: steps_of(store, job).await?,
+        job: record,
+    };
+    if as_json {
+        print_json(&run_document(&outcome))?;
+    } else {
+        print(&summary(&outcome))?;
+    }
+    Ok(Exit::of_job(status))
+}

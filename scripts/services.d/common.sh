@@ -97,7 +97,11 @@ await() {
 
 # is_running PID_FILE: every server works in its own folder, so a number that now is somebody else's is not taken for it.
 is_running() {
-    [ -s "$1" ] && [[ "$(readlink "/proc/$(head -n 1 "$1")/cwd")" == "$dir"/* ]]
+    [ -s "$1" ] && works_here "$(head -n 1 "$1")"
+}
+
+works_here() {
+    [[ "$(readlink "/proc/$1/cwd")" == "$dir"/* ]]
 }
 
 # end PID_FILE SIGNAL SECONDS: the file may go before the process does, so its number is read first.
@@ -106,6 +110,6 @@ end() {
     is_running "$1" || return 0
     pid=$(head -n 1 "$1")
     kill "-$2" "$pid"
-    is_gone() { ! kill -0 "$pid" 2>/dev/null; }
+    is_gone() { ! works_here "$pid"; }
     await is_gone "$3" || fail "process $pid is still there $3 s after SIG$2"
 }

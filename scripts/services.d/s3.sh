@@ -45,10 +45,10 @@ s3_start() {
 {"identities": [{"name": "tests", "credentials": [{"accessKey": "$s3_key", "secretKey": "$password"}],
                  "actions": ["Admin", "Read", "List", "Tagging", "Write"]}]}
 CONF
-    # `exec`, so that the number is the server's own.
+    # `exec`, so that the number is the server's own. With no peers to lose an election to, there is no reason to wait for one.
     setsid bash -c 'cd "$0"; echo $$ >server.pid; exec "$@"' "$home" "$home/venv/bin/weed" -logdir="$home" server \
         -dir="$home/data" -ip=127.0.0.1 -ip.bind=127.0.0.1 -master.port="$s3_master" -master.telemetry=false \
-        -master.volumeSizeLimitMB=64 -volume.port="$s3_volume" -volume.max=0 -filer.port="$s3_filer" \
+        -master.volumeSizeLimitMB=64 -master.electionTimeout=1s -volume.port="$s3_volume" -volume.max=0 -filer.port="$s3_filer" \
         -s3 -s3.port="$s3_port" -s3.port.iceberg=0 -s3.port.lance=0 -s3.config="$home/identities.json" \
         >"$(s3_log)" 2>&1 </dev/null 9>&- &
     await s3_bucket_is_there 60

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use etl_core::contract::store::{
-    JobStore, Journal, PutPipeline, ScheduleStore, StoredPipeline, Submitted,
-};
+use etl_core::contract::store::{Journal, PutPipeline, StoredPipeline, Submitted};
 use etl_core::contract::{Clock, Store, StoreError};
 use etl_core::memory::MemoryStore;
 use etl_core::model::*;

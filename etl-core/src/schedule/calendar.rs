@@ -231,6 +231,10 @@ impl BusinessCalendar {
 }
 
 /// Easter Sunday (Meeus, Jones, Butcher: "Astronomical Algorithms", 1991, chapter 8).
+#[expect(
+    clippy::many_single_char_names,
+    reason = "the names are those of the book"
+)]
 fn easter(year: i32) -> Option<NaiveDate> {
     let (a, b, c) = (year % 19, year / 100, year % 100);
     let (d, e) = (b / 4, b % 4);

@@ -197,8 +197,7 @@ impl Timetable {
         loop {
             let start = (until - width).max(after);
             let mut found = VecDeque::new();
-            let mut fires = self.fires(start, until);
-            while let Some(fire) = fires.next() {
+            for fire in self.fires(start, until) {
                 if found.len() == count {
                     found.pop_front();
                 }

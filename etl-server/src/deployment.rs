@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use etl_core::artifact::ArtifactStorage;
 use etl_core::contract::{EventBus, Queue, Store};
+use etl_core::memory::MemoryQueue;
 use etl_core::registry::Registry;
 use etl_core::runtime::{Scope, SystemClock};
 use etl_core::sdk::{Etl, EtlBuilder};
@@ -12,7 +13,7 @@ use etl_queue_amqp::{AmqpOptions, AmqpQueue};
 use etl_store_postgres::PostgresStore;
 use etl_store_sqlite::SqliteStore;
 
-use crate::config::{Config, Database};
+use crate::config::{Config, Database, QueueKind};
 use crate::failure::{Exit, Failure};
 use crate::storage;
 
@@ -148,8 +149,20 @@ pub(crate) async fn submit(config: &Config) -> Result<OpenStore, Failure> {
     look(config).await
 }
 
+/// What hints at jobs that wait.
+pub(crate) async fn queue(config: &Config, store: &OpenStore) -> Result<Arc<dyn Queue>, Failure> {
+    Ok(match config.queue()? {
+        QueueKind::Store => match store.as_postgres() {
+            Some(store) => Arc::new(store.queue()),
+            // One process has the file: hints stay in it.
+            None => Arc::new(MemoryQueue::new()),
+        },
+        QueueKind::Amqp(url) => amqp(&url).await?,
+    })
+}
+
 /// The queue on RabbitMQ.
-pub(crate) async fn amqp(url: &str) -> Result<Arc<dyn Queue>, Failure> {
+async fn amqp(url: &str) -> Result<Arc<dyn Queue>, Failure> {
     let queue = AmqpQueue::open(url, AmqpOptions::default()).map_err(|error| {
         unreachable("the queue can't be used")
             .because(error)

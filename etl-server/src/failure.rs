@@ -198,3 +198,9 @@ impl From<EtlError> for Failure {
         }
     }
 }
+
+impl From<IntakeError> for Failure {
+    fn from(error: IntakeError) -> Self {
+        EtlError::Refused(error).into()
+    }
+}

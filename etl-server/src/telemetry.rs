@@ -6,9 +6,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::LogFormat;
 
-/// Begins to log. `ETL_LOG` chooses what, in the syntax of `tracing_subscriber::EnvFilter`; warnings by default.
-pub(crate) fn start(format: Option<LogFormat>) {
-    let filter = EnvFilter::try_from_env("ETL_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+/// Begins to log. `ETL_LOG` chooses what, in the syntax of `tracing_subscriber::EnvFilter`.
+pub(crate) fn start(format: Option<LogFormat>, by_default: &str) {
+    let filter = EnvFilter::try_from_env("ETL_LOG").unwrap_or_else(|_| EnvFilter::new(by_default));
     let terminal = std::io::stderr().is_terminal();
     let format = format.unwrap_or(if terminal {
         LogFormat::Pretty

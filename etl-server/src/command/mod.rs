@@ -42,7 +42,11 @@ pub(crate) fn execute(args: Args) -> Result<Exit, Failure> {
         _ => {}
     }
     let config = Config::load(&args.settings)?;
-    telemetry::start(config.log_format);
+    let by_default = match args.command {
+        Command::Serve(_) => "warn,etl=info",
+        _ => "warn",
+    };
+    telemetry::start(config.log_format, by_default);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

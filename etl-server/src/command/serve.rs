@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use etl_core::contract::{EventBus, NoCredentials, Queue};
-use etl_core::memory::{MemoryEvents, MemoryQueue};
+use etl_core::contract::{EventBus, NoCredentials};
+use etl_core::memory::MemoryEvents;
 use etl_core::runtime::{Backends, Runtime, Scope, Settings, SystemClock};
 
 use super::interrupts::Interrupts;
@@ -102,7 +102,7 @@ async fn serve(
 async fn start(config: &Config, store: &OpenStore, roles: Roles) -> Result<Runtime, Failure> {
     let backends = Backends {
         store: Arc::clone(store.store()),
-        queue: queue(config, store).await?,
+        queue: deployment::queue(config, store).await?,
         events: events(config, store).await?,
         credentials: Arc::new(NoCredentials),
         storage: deployment::artifacts(config)?,
@@ -123,17 +123,6 @@ async fn start(config: &Config, store: &OpenStore, roles: Roles) -> Result<Runti
         ..defaults
     };
     Ok(Runtime::start(backends, settings))
-}
-
-async fn queue(config: &Config, store: &OpenStore) -> Result<Arc<dyn Queue>, Failure> {
-    Ok(match config.queue()? {
-        crate::config::QueueKind::Store => match store.as_postgres() {
-            Some(store) => Arc::new(store.queue()),
-            // One process has the file: hints stay in it.
-            None => Arc::new(MemoryQueue::new()),
-        },
-        crate::config::QueueKind::Amqp(url) => deployment::amqp(&url).await?,
-    })
 }
 
 async fn events(config: &Config, store: &OpenStore) -> Result<Arc<dyn EventBus>, Failure> {

@@ -4,18 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etl_core::contract::Store;
-use etl_core::contract::store::{Catalog, JobStore, PutPipeline};
-use etl_core::model::{By, JobId, TriggerType};
+use etl_core::contract::store::{Catalog, PutPipeline, Submitted};
+use etl_core::model::{By, Hint, JobId, TriggerType};
 use etl_core::runtime::{Intake, Trigger};
 use etl_core::sdk::Outcome;
-use serde_json::json;
 
 use super::interrupts::Interrupts;
 use super::run::{check_parameters, named_file};
 use super::{job_of, pipeline_of, steps_of};
 use crate::args::SubmitArgs;
 use crate::config::Config;
-use crate::deployment;
+use crate::deployment::{self, OpenStore};
 use crate::document;
 use crate::failure::{Exit, Failure};
 use crate::view::{print, print_json, run_document, say, summary};
@@ -26,16 +25,18 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 pub(crate) async fn execute(config: &Config, args: &SubmitArgs) -> Result<Exit, Failure> {
     let mut interrupts = Interrupts::watch()?;
     let open = deployment::submit(config).await?;
-    let exit = submit(open.store(), args, &mut interrupts).await;
+    let exit = submit(config, &open, args, &mut interrupts).await;
     open.close().await;
     exit
 }
 
 async fn submit(
-    store: &Arc<dyn Store>,
+    config: &Config,
+    open: &OpenStore,
     args: &SubmitArgs,
     interrupts: &mut Interrupts,
 ) -> Result<Exit, Failure> {
+    let store = open.store();
     let pipeline = match named_file(&args.pipeline) {
         Some(file) => {
             let read = document::read(&file, &deployment::registry()).map_err(Failure::pipeline)?;
@@ -58,6 +59,9 @@ async fn submit(
         .submit(JobId(uuid::Uuid::now_v7()), &pipeline, trigger)
         .await?;
     let job = submitted.job();
+    if matches!(submitted, Submitted::New(_)) && deployment::has_workers(config)? {
+        hint(config, open, job, pipeline.document.priority).await;
+    }
     if args.wait {
         say(&format!("job {job} of {}", pipeline.document.name));
         return wait(&**store, job, args.json, interrupts).await;
@@ -68,6 +72,17 @@ async fn submit(
         print(&format!("{job}\n"))?;
     }
     Ok(Exit::Success)
+}
+
+/// Tells the workers at once. Without it they find the job when they next ask the store.
+async fn hint(config: &Config, open: &OpenStore, job: JobId, priority: u8) {
+    let told = match deployment::queue(config, open).await {
+        Ok(queue) => queue.publish(&[Hint { job, priority }]).await,
+        Err(_) => return,
+    };
+    if let Err(error) = told {
+        tracing::warn!(%error, "the workers were not told of the job; they find it within seconds");
+    }
 }
 
 /// Waits for the job's end, as `etl run` does; an interrupt ends the wait and not the job.

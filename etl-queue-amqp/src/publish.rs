@@ -22,6 +22,7 @@ pub(crate) struct Publisher {
 }
 
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one for a queue")]
 enum Link {
     Up(Session),
     Down {

@@ -14,7 +14,8 @@ mod launcher;
 mod plans;
 mod reaper;
 mod recorder;
-mod service;
+pub(crate) mod service;
+mod services;
 mod settings;
 mod slots;
 mod worker;
@@ -26,3 +27,5 @@ pub use reaper::Reaper;
 pub use service::Runtime;
 pub use settings::{Backends, Scope, Settings};
 pub use worker::{Ended, Worker};
+
+pub(crate) use services::Services;

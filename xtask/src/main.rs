@@ -1,8 +1,9 @@
 //! `cargo xtask ci`: what CI runs, and nothing more. `cargo xtask layers`: the rules of the house that cargo does not know.
-//! `cargo xtask bench`: the measured claims.
+//! `cargo xtask bench`: the measured claims. `cargo xtask sim`: simulated worlds, by seed.
 
 mod bench;
 mod layers;
+mod sim;
 mod stages;
 
 use std::process::ExitCode;
@@ -14,8 +15,9 @@ fn main() -> ExitCode {
         "bench" => bench::run(&args.collect::<Vec<_>>()),
         "ci" => stages::ci(),
         "layers" => layers::check(),
+        "sim" => sim::run(&args.collect::<Vec<_>>()),
         other => Err(anyhow::anyhow!(
-            "unknown task {other:?}; known are bench, ci, layers"
+            "unknown task {other:?}; known are bench, ci, layers, sim"
         )),
     };
     match done {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::layers;
+use crate::{layers, sim};
 
 /// Programs whose output is checked by themselves.
 const EXAMPLES: [&str; 5] = ["embed", "connector", "closure", "watch", "durable"];
@@ -31,6 +31,7 @@ pub(crate) fn ci() -> Result<()> {
         "cargo test --workspace --locked --doc --quiet",
         &[],
     )?;
+    timed("simulation", || sim::many(0, sim::SEEDS))?;
     for example in EXAMPLES {
         stage(
             &format!("example {example}"),

@@ -401,9 +401,13 @@ impl JobMachine {
         self.changes.clear();
         self.after.clear();
         self.ready.clear();
-        let job = self.job;
-        let stops = std::mem::take(&mut self.running);
-        effects.extend(stops.into_iter().map(|(step, run)| {
+        let (job, plan) = (self.job, Arc::clone(&self.plan));
+        let running = std::mem::take(&mut self.running).into_iter();
+        // What outlives its worker belongs to the next owner, who may have adopted it by now.
+        let stops = running.filter(|(key, _)| {
+            status.is_terminal() || !plan.step(key.step).executor.outlives_worker()
+        });
+        effects.extend(stops.map(|(step, run)| {
             Effect::Stop(AttemptKey {
                 job,
                 step,

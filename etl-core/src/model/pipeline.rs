@@ -258,6 +258,11 @@ impl ExecutorKind {
             Self::Kubernetes => "kubernetes",
         }
     }
+
+    /// Whether an attempt goes on when its worker is gone, so that the next owner of its job can adopt it.
+    pub const fn outlives_worker(self) -> bool {
+        matches!(self, Self::Docker | Self::Kubernetes)
+    }
 }
 
 impl std::fmt::Display for ExecutorKind {

@@ -10,7 +10,9 @@ use crate::model::{Commit, JobStatus, Verdict};
 /// Commits, and does not give up while the store can't be reached: the sequence numbers make sending again safe, and the
 /// keeper ends jobs whose lease can't be trusted any more. Only to be dropped when that job is given up, too.
 pub(crate) async fn commit(store: &dyn JobStore, commit: Commit) -> Verdict {
-    let mut waits = store_waits().build();
+    // Spread by what is sent and not by chance, so that a run is a function of its inputs.
+    let spread = commit.lease.job.0.as_u64_pair().1 ^ commit.seq;
+    let mut waits = store_waits().with_jitter_seed(spread).build();
     loop {
         match store.commit(std::slice::from_ref(&commit)).await {
             Ok(verdicts) => {

@@ -18,7 +18,8 @@ mod plans;
 mod reaper;
 mod recorder;
 mod scheduler;
-mod service;
+pub(crate) mod service;
+mod services;
 mod settings;
 mod slots;
 mod worker;
@@ -32,3 +33,5 @@ pub use scheduler::{Round, Scheduler};
 pub use service::Runtime;
 pub use settings::{Backends, Scope, Settings};
 pub use worker::{Ended, Worker};
+
+pub(crate) use services::Services;

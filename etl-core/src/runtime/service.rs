@@ -9,23 +9,20 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use super::announcer::Announcer;
+use super::Services;
 use super::commit::{LONGEST_WAIT, store_waits};
 use super::dispatcher::Dispatcher;
-use super::driver::Shared;
 use super::intake::{Intake, IntakeError, Trigger};
-use super::keeper::Held;
-use super::launcher::Launcher;
+use super::keeper::{Held, Keeper};
 use super::reaper::Reaper;
-use super::recorder::Recorder;
 use super::scheduler::Scheduler;
 use super::settings::{Backends, OwnJobs, Scope, Settings};
-use super::slots::Slots;
 use super::worker::{Ended, Worker};
-use crate::contract::store::{JobStore, Result, StoredPipeline, Submitted};
+use crate::contract::store::{Result, StoredPipeline, Submitted};
 use crate::contract::{Delivery, Queue, QueueError, QueueErrorKind};
-use crate::model::{JobId, JobStatus};
+use crate::model::{JobId, JobStatus, WorkerId};
 
 /// How long it may take to stop attempts and to give their jobs back.
 const HANDED_BACK_WITHIN: Duration = Duration::from_secs(15);
@@ -55,43 +52,27 @@ impl Runtime {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn start(backends: Backends, settings: Settings) -> Self {
-        let store: Arc<dyn JobStore> = backends.store.clone();
-        let (recorder, logs) = Recorder::new(backends.store.clone(), Arc::clone(&backends.events));
-        let (announcer, notices) = Announcer::new(logs.clone(), Arc::clone(&backends.events));
-        let hand_back = CancellationToken::new();
-        let launcher = Launcher::new(backends.clone(), logs, settings.grace);
-        let shared = Arc::new(Shared {
-            backends: backends.clone(),
-            launcher: Arc::new(launcher),
-            notices,
-            slots: Slots::new(settings.max_steps),
-            margin: settings.heartbeat,
-            hand_back: hand_back.clone(),
-        });
-        let (own, held, nudge) = (
-            OwnJobs::default(),
-            Held::default(),
-            Arc::<Notify>::default(),
-        );
+        let id = WorkerId(Uuid::now_v7());
+        let Services {
+            worker,
+            keeper,
+            dispatcher,
+            reaper,
+            recorder,
+            announcer,
+            held,
+            own,
+            hand_back,
+        } = Services::new(id, &backends, &settings);
+        let nudge = Arc::<Notify>::default();
         let (stop, idle) = (CancellationToken::new(), CancellationToken::new());
-        let worker = Worker::new(shared, settings.clone(), held.clone(), own.clone());
-        let dispatcher = Dispatcher::new(Arc::clone(&store), Arc::clone(&backends.queue));
-        let reaper = Reaper::new(store, settings.lease);
-        let keeper = Arc::new(worker.keeper());
         let (beating, looking) = (Arc::clone(&keeper), keeper);
 
         let mut services = vec![
             tokio::spawn(recorder.run()),
             tokio::spawn(announcer.run()),
-            tokio::spawn(until(
-                idle.clone(),
-                every(settings.heartbeat, async move || beating.tick().await),
-            )),
-            tokio::spawn(until(idle.clone(), async move {
-                loop {
-                    sleep_until(looking.give_up_untrusted()).await;
-                }
-            })),
+            tokio::spawn(until(idle.clone(), beat(beating, settings.heartbeat))),
+            tokio::spawn(until(idle.clone(), look(looking))),
             tokio::spawn(until(
                 stop.clone(),
                 dispatch(dispatcher, Arc::clone(&nudge), settings.poll),
@@ -219,6 +200,7 @@ impl Drop for Runtime {
 /// Runs a service until a token is cancelled; what it was waiting for is dropped then.
 async fn until(end: CancellationToken, service: impl Future<Output = ()>) {
     tokio::select! {
+        biased;
         () = end.cancelled() => {}
         () = service => {}
     }
@@ -232,9 +214,24 @@ async fn every(period: Duration, mut tick: impl AsyncFnMut()) {
     }
 }
 
-async fn dispatch(dispatcher: Dispatcher, nudge: Arc<Notify>, poll: Duration) {
+/// Renews the leases of a worker's jobs.
+pub(crate) async fn beat(keeper: Arc<Keeper>, period: Duration) {
+    every(period, async move || keeper.tick().await).await;
+}
+
+/// Gives up the jobs of a worker whose lease can't be trusted any more.
+pub(crate) async fn look(keeper: Arc<Keeper>) {
+    loop {
+        sleep_until(keeper.give_up_untrusted()).await;
+    }
+}
+
+/// Publishes hints for jobs that wait, and at once when it is nudged.
+pub(crate) async fn dispatch(dispatcher: Dispatcher, nudge: Arc<Notify>, poll: Duration) {
     loop {
         let older_than = tokio::select! {
+            // In this order, and not by chance: a nudge that comes with the poll is not worth less.
+            biased;
             () = nudge.notified() => Duration::ZERO,
             () = tokio::time::sleep(poll) => poll,
         };
@@ -252,7 +249,7 @@ async fn dispatch(dispatcher: Dispatcher, nudge: Arc<Notify>, poll: Duration) {
 }
 
 /// Takes jobs from owners that are gone, and has them dispatched at once: they have waited long enough.
-async fn reap(
+pub(crate) async fn reap(
     mut reaper: Reaper,
     settings: Settings,
     own: OwnJobs,

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use uuid::Uuid;
 
 use super::commit::commit;
 use super::driver::{Driver, Shared};
@@ -42,11 +42,17 @@ pub struct Ended {
 }
 
 impl Worker {
-    pub(crate) fn new(shared: Arc<Shared>, settings: Settings, held: Held, own: OwnJobs) -> Self {
+    /// Under an identity that no start of a process had before: a restarted one is never taken for its past self.
+    pub(crate) fn new(
+        id: WorkerId,
+        shared: Arc<Shared>,
+        settings: Settings,
+        held: Held,
+        own: OwnJobs,
+    ) -> Self {
         let plans = Plans::new(Arc::clone(&shared.backends.registry));
-        // A new identity at each start: a restarted process is never taken for its past self.
         Self {
-            id: WorkerId(Uuid::now_v7()),
+            id,
             shared,
             settings,
             plans,
@@ -83,6 +89,24 @@ impl Worker {
     /// # Errors
     /// If the store can't be reached; the hints are not acknowledged then.
     pub async fn tick(&mut self, deliveries: Vec<Box<dyn Delivery>>) -> Result<usize> {
+        let taken = self.take(deliveries, self.free()).await?;
+        let count = taken.len();
+        for life in taken {
+            self.drivers.spawn(life);
+        }
+        Ok(count)
+    }
+
+    /// Claims at most `limit` jobs as [`tick`](Self::tick) does, and answers the life of each, from here to its end in this
+    /// worker's hands. Nothing happens to a job, and its lease is not given up, before its life is polled or dropped.
+    ///
+    /// # Errors
+    /// If the store can't be reached; the hints are not acknowledged then.
+    pub(crate) async fn take(
+        &self,
+        deliveries: Vec<Box<dyn Delivery>>,
+        limit: usize,
+    ) -> Result<Vec<BoxFuture<'static, Ended>>> {
         let hints: Vec<JobId> = deliveries
             .iter()
             .map(|delivery| delivery.hint().job)
@@ -93,7 +117,6 @@ impl Worker {
             Scope::Own => Some(hints.into_iter().filter(|job| self.own.has(*job)).collect()),
         };
         let trusted_until = Keeper::trust(self.settings.lease, self.settings.heartbeat);
-        let limit = self.free();
         let claimed = if limit == 0 || jobs.as_ref().is_some_and(Vec::is_empty) {
             Vec::new()
         } else {
@@ -116,11 +139,8 @@ impl Worker {
                 tracing::debug!(%error, "hint not acknowledged, it will come again");
             }
         }
-        let count = claimed.len();
-        for job in claimed {
-            self.drive(job, trusted_until);
-        }
-        Ok(count)
+        let lives = claimed.into_iter().map(|job| self.life(job, trusted_until));
+        Ok(lives.collect())
     }
 
     /// Waits until a job that it drives has ended; `None` if it drives none, or if the driver itself failed.
@@ -144,7 +164,11 @@ impl Worker {
         self.drivers.is_empty()
     }
 
-    fn drive(&mut self, claimed: Claimed, trusted_until: tokio::time::Instant) {
+    fn life(
+        &self,
+        claimed: Claimed,
+        trusted_until: tokio::time::Instant,
+    ) -> BoxFuture<'static, Ended> {
         let Claimed { lease, job, .. } = claimed;
         let id = job.id;
         let (answers, inputs) = mpsc::unbounded_channel();
@@ -158,10 +182,9 @@ impl Worker {
         let plan = match self.plans.plan(&job.pipeline, &job.document) {
             Ok(plan) => plan,
             Err(faults) => {
-                self.drivers.spawn(async move {
+                return Box::pin(async move {
                     ended(refuse(&shared, hold, inputs, &job, &faults).await, true)
                 });
-                return;
             }
         };
         shared.notices.tell(vec![Event {
@@ -176,8 +199,7 @@ impl Worker {
         let namespace = Arc::clone(&job.pipeline.namespace);
         let machine = JobMachine::open(plan, job, lease);
         let driver = Driver::new(shared, machine, hold, namespace, answers, inputs);
-        self.drivers
-            .spawn(async move { ended(driver.run().await, made_room) });
+        Box::pin(async move { ended(driver.run().await, made_room) })
     }
 }
 

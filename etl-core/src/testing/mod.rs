@@ -23,6 +23,7 @@ mod macros;
 #[cfg(test)]
 mod planted;
 pub mod queue;
+pub mod sim;
 pub mod store;
 
 pub use build::{a_pipeline, new_job};

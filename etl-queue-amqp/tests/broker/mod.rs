@@ -42,7 +42,8 @@ impl Names {
     }
 
     pub(crate) async fn connect(&self) -> AmqpQueue {
-        let connecting = AmqpQueue::connect(&url(), self.options());
+        let url = url();
+        let connecting = AmqpQueue::connect(&url, self.options());
         connecting.await.expect("the broker is there")
     }
 }

@@ -338,6 +338,27 @@ fn a_lost_lease_stops_everything_and_reports_nothing() {
 }
 
 #[test]
+fn a_lost_lease_leaves_what_outlives_its_worker_to_the_next_owner() {
+    let mut outside = step("outside", &[]);
+    outside.executor = ExecutorKind::Docker;
+    let mut world = World::new(
+        pipeline(vec![step("inside", &[]), outside]),
+        json!({}),
+        echoes(),
+    );
+    while world.running.len() < 2 {
+        world.happen(world.possible()[0]);
+    }
+    world.lose();
+    let told: Vec<(&str, bool)> = world
+        .running
+        .values()
+        .map(|(task, told_to_stop)| (&*task.step_name, *told_to_stop))
+        .collect();
+    assert_eq!(told, [("inside", true), ("outside", false)]);
+}
+
+#[test]
 fn a_step_that_kills_its_workers_comes_to_an_end() {
     let mut world = World::new(
         pipeline(vec![step("a", &[]), step("b", &["a"])]),

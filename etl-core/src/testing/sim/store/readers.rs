@@ -1,0 +1,124 @@
+//! What readers ask goes over the same line.
+
+use async_trait::async_trait;
+
+use super::SimStore;
+use crate::contract::store::{
+    Catalog, Due, Fire, Fired, Journal, PipelineFilter, PutPipeline, Result, ScheduleStore,
+    StoredPipeline,
+};
+use crate::model::{
+    DeadLetter, FireRecord, HookRow, JobFilter, JobId, JobRecord, LogLine, Page, PageRequest,
+    PipelineId, PipelineRef, Schedule, StepRecord,
+};
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl Catalog for SimStore {
+    async fn put_pipeline(&self, put: PutPipeline) -> Result<PipelineRef> {
+        self.call("put_pipeline", self.sim.memory.put_pipeline(put))
+            .await
+    }
+
+    async fn pipeline(
+        &self,
+        namespace: &str,
+        name: &str,
+        version: Option<u64>,
+    ) -> Result<Option<StoredPipeline>> {
+        let read = self.sim.memory.pipeline(namespace, name, version);
+        self.call("pipeline", read).await
+    }
+
+    async fn pipeline_version(
+        &self,
+        id: PipelineId,
+        version: u64,
+    ) -> Result<Option<StoredPipeline>> {
+        let read = self.sim.memory.pipeline_version(id, version);
+        self.call("pipeline_version", read).await
+    }
+
+    async fn pipelines(
+        &self,
+        filter: &PipelineFilter,
+        page: &PageRequest,
+    ) -> Result<Page<StoredPipeline>> {
+        self.call("pipelines", self.sim.memory.pipelines(filter, page))
+            .await
+    }
+
+    async fn remove_pipeline(&self, namespace: &str, name: &str) -> Result<bool> {
+        let call = self.sim.memory.remove_pipeline(namespace, name);
+        self.call("remove_pipeline", call).await
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl ScheduleStore for SimStore {
+    async fn due(&self, limit: usize) -> Result<Due> {
+        self.call("due", self.sim.memory.due(limit)).await
+    }
+
+    async fn fire(&self, fire: Fire) -> Result<Fired> {
+        self.call("fire", self.sim.memory.fire(fire)).await
+    }
+
+    async fn pause(&self, schedule: PipelineId) -> Result<()> {
+        self.call("pause", self.sim.memory.pause(schedule)).await
+    }
+
+    async fn resume(&self, schedule: PipelineId) -> Result<()> {
+        self.call("resume", self.sim.memory.resume(schedule)).await
+    }
+
+    async fn schedule(&self, schedule: PipelineId) -> Result<Option<Schedule>> {
+        self.call("schedule", self.sim.memory.schedule(schedule))
+            .await
+    }
+
+    async fn schedules(&self, page: &PageRequest) -> Result<Page<Schedule>> {
+        self.call("schedules", self.sim.memory.schedules(page))
+            .await
+    }
+
+    async fn fires(&self, schedule: PipelineId, limit: usize) -> Result<Vec<FireRecord>> {
+        self.call("fires", self.sim.memory.fires(schedule, limit))
+            .await
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl Journal for SimStore {
+    async fn append(&self, lines: &[LogLine]) -> Result<()> {
+        self.call("append", self.sim.memory.append(lines)).await
+    }
+
+    async fn lines(&self, job: JobId, after_seq: u64, limit: usize) -> Result<Vec<LogLine>> {
+        self.call("lines", self.sim.memory.lines(job, after_seq, limit))
+            .await
+    }
+
+    async fn job(&self, job: JobId) -> Result<Option<JobRecord>> {
+        self.call("job", self.sim.memory.job(job)).await
+    }
+
+    async fn jobs(&self, filter: &JobFilter, page: &PageRequest) -> Result<Page<JobRecord>> {
+        self.call("jobs", self.sim.memory.jobs(filter, page)).await
+    }
+
+    async fn steps(&self, job: JobId, page: &PageRequest) -> Result<Page<StepRecord>> {
+        self.call("steps", self.sim.memory.steps(job, page)).await
+    }
+
+    async fn dead_letters(&self, job: JobId) -> Result<Vec<DeadLetter>> {
+        self.call("dead_letters", self.sim.memory.dead_letters(job))
+            .await
+    }
+
+    async fn hooks(&self, job: JobId) -> Result<Vec<HookRow>> {
+        self.call("hooks", self.sim.memory.hooks(job)).await
+    }
+}

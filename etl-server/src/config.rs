@@ -24,7 +24,7 @@ pub(crate) struct Config {
     pub(crate) database_url: String,
     /// `store:`, the store itself is the queue; or `amqp://…`.
     pub(crate) queue_url: String,
-    /// `memory:`, `postgres:` (the default with Postgres) or `redis://…`.
+    /// `memory:` or `postgres:` (the default with Postgres).
     pub(crate) events_url: Option<String>,
     /// `file://PATH` or `s3://BUCKET/PREFIX`.
     pub(crate) storage_url: String,
@@ -38,7 +38,7 @@ pub(crate) struct Config {
     pub(crate) log_format: Option<LogFormat>,
     /// How many jobs a worker runs at once.
     pub(crate) max_jobs: u16,
-    /// How many steps a worker runs at once, over all jobs; by default as many as processors.
+    /// How many steps a worker runs at once, over all jobs.
     pub(crate) max_steps: Option<u16>,
     /// How long a worker that is told to stop lets jobs end before it gives them back, in seconds.
     pub(crate) drain_seconds: u64,
@@ -176,12 +176,7 @@ impl Config {
                 "events_url is postgres:, but database_url names no Postgres",
             )
             .hint("leave events_url out")),
-            Some(("redis" | "rediss", _)) => Ok(EventsKind::Redis(url.clone())),
-            _ => Err(unsupported(
-                "events_url",
-                url,
-                "memory:, postgres: or redis://…",
-            )),
+            _ => Err(unsupported("events_url", url, "memory: or postgres:")),
         }
     }
 }
@@ -205,7 +200,6 @@ pub(crate) enum QueueKind {
 pub(crate) enum EventsKind {
     Memory,
     Postgres,
-    Redis(String),
 }
 
 /// The path of `scheme://PATH` or `scheme:PATH`; relative paths are against the working folder.
@@ -217,7 +211,8 @@ fn path_of(url: &str, scheme: &str) -> Option<PathBuf> {
 
 fn unsupported(key: &str, value: &str, wanted: &str) -> Failure {
     let is_scheme = |word: &str| {
-        !wanted.starts_with(word) && word.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        !wanted.contains(&format!("{word}:"))
+            && word.bytes().all(|byte| byte.is_ascii_alphanumeric())
     };
     let message = match value.split_once(':') {
         Some((scheme, _)) if is_scheme(scheme) => {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use etl_core::artifact::ArtifactStorage;
-use etl_core::contract::{EventBus, Queue, Store};
+use etl_core::contract::{Queue, Store};
 use etl_core::memory::MemoryQueue;
 use etl_core::registry::Registry;
 use etl_core::runtime::{Scope, SystemClock};
@@ -169,14 +169,6 @@ async fn amqp(url: &str) -> Result<Arc<dyn Queue>, Failure> {
             .hint("queue_url looks like amqp://user:password@host:5672/vhost")
     })?;
     Ok(Arc::new(queue))
-}
-
-/// Events on Redis.
-pub(crate) async fn redis(url: &str) -> Result<Arc<dyn EventBus>, Failure> {
-    let _ = url;
-    Err(Failure::input(
-        "redis: is not supported by this version of the program",
-    ))
 }
 
 async fn postgres(url: &str) -> Result<OpenStore, Failure> {

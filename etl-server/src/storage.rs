@@ -23,7 +23,9 @@ impl Place {
     pub(crate) fn of(url: &str) -> Option<Self> {
         if let Some(rest) = url.strip_prefix("s3://") {
             let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-            return (!bucket.is_empty()).then(|| Self::Bucket {
+            // Names of buckets have no other characters; keys in a URL would end up in artifacts' URIs.
+            let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+            return (!bucket.is_empty() && bucket.chars().all(is_name)).then(|| Self::Bucket {
                 bucket: bucket.into(),
                 prefix: prefix.trim_matches('/').into(),
             });
@@ -46,6 +48,12 @@ pub(crate) fn open(url: &str) -> Result<ArtifactStorage, Failure> {
             })
         }
         Some(Place::Bucket { bucket, prefix }) => {
+            if is_plain_http() && !allows_http() {
+                return Err(Failure::input(
+                    "the S3 endpoint is plain HTTP, so that keys and data could be read on the way",
+                )
+                .hint("use https://, or set AWS_ALLOW_HTTP=true if the network is your own"));
+            }
             // Requests are repeated for a while, so that a short outage is no failed attempt of a step.
             let retry = RetryConfig {
                 backoff: BackoffConfig::default(),
@@ -76,6 +84,12 @@ pub(crate) fn open(url: &str) -> Result<ArtifactStorage, Failure> {
     }
 }
 
+fn is_plain_http() -> bool {
+    ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"]
+        .iter()
+        .any(|name| std::env::var(name).is_ok_and(|url| url.starts_with("http://")))
+}
+
 fn allows_http() -> bool {
     std::env::var("AWS_ALLOW_HTTP").is_ok_and(|value| value == "true")
 }
@@ -96,7 +110,7 @@ mod tests {
                 prefix: "etl/prod".into()
             })
         );
-        for bad in ["s3://", "file://", "gs://b", "lake"] {
+        for bad in ["s3://", "s3://key:secret@lake", "file://", "gs://b", "lake"] {
             assert_eq!(Place::of(bad), None, "{bad}");
         }
     }

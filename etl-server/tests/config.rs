@@ -97,7 +97,7 @@ fn what_can_not_be_used_is_an_error_that_names_the_key_and_no_value() {
         ),
         (
             "database_url = \"postgres://me:hunter2@host/db\"",
-            "database_url: \"postgres:\" is not supported",
+            "database_url names a deployment's store",
         ),
         (
             "database_url = \"hunter2\"",
@@ -113,11 +113,11 @@ fn what_can_not_be_used_is_an_error_that_names_the_key_and_no_value() {
         ),
         (
             "storage_url = \"s3://key:hunter2@bucket\"",
-            "storage_url: \"s3:\" is not supported",
+            "storage_url is not of the form file://PATH or s3://BUCKET/PREFIX",
         ),
         (
-            "queue_url = \"amqp://me:hunter2@host\"",
-            "queue_url: \"amqp:\" is not supported",
+            "queue_url = \"kafka://me:hunter2@host\"",
+            "queue_url: \"kafka:\" is not supported",
         ),
         (
             "events_url = \"redis://:hunter2@host\"",
@@ -141,8 +141,8 @@ fn what_can_not_be_used_is_an_error_that_names_the_key_and_no_value() {
     for (variable, value, said) in [
         (
             "ETL_QUEUE_URL",
-            "amqp://me:hunter2@host",
-            "queue_url: \"amqp:\" is not supported",
+            "kafka://me:hunter2@host",
+            "queue_url: \"kafka:\" is not supported",
         ),
         (
             "ETL_DATABASE_URL",
@@ -155,4 +155,57 @@ fn what_can_not_be_used_is_an_error_that_names_the_key_and_no_value() {
         assert!(refused.stderr.contains(said), "{variable}: {refused:?}");
     }
     assert!(!program.path(".etl").exists());
+}
+
+/// What the tests' S3 server is called by.
+fn s3() -> Vec<(&'static str, String)> {
+    let of = |name: &str| {
+        std::env::var(name)
+            .unwrap_or_else(|_| panic!("{name} is not set: `eval $(scripts/services env)`"))
+    };
+    vec![
+        (
+            "ETL_STORAGE_URL",
+            format!("{}/{}", of("ETL_TEST_S3_URL"), uuid::Uuid::now_v7()),
+        ),
+        ("AWS_ENDPOINT_URL", of("ETL_TEST_S3_ENDPOINT")),
+        ("AWS_ALLOW_HTTP", "true".into()),
+    ]
+}
+
+#[test]
+fn artifacts_go_to_a_bucket_and_come_back() {
+    let program = Program::new();
+    program.file("in.csv", "id,name\n1,a\n2,b\n");
+    let file = program.pipeline(
+        "name: bucket
+steps:
+  - { name: copied, connector_type: copy, config: { source: { type: csv, url: in.csv }, sink: { type: parquet, url: \"artifact://out.parquet\" } } }
+  - { name: read, connector_type: sql, dependencies: [copied], config: { inputs: { r: \"{{ steps.copied.artifacts['out.parquet'] }}\" }, query: SELECT count(*) AS n FROM r } }
+",
+    );
+    let environment = s3();
+    let environment: Vec<(&str, &str)> = environment
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    let run = program
+        .run_with(&["run", &file, "--json"], &environment)
+        .expect(0)
+        .json();
+    assert!(
+        run["steps"][0]["artifacts"]["out.parquet"]
+            .as_str()
+            .unwrap()
+            .starts_with("s3://"),
+        "{run}"
+    );
+    assert_eq!(run["steps"][1]["output"]["rows"][0]["n"], 2, "{run}");
+
+    let plain: Vec<_> = environment
+        .into_iter()
+        .filter(|(name, _)| *name != "AWS_ALLOW_HTTP")
+        .collect();
+    let refused = program.run_with(&["run", &file], &plain).expect(2);
+    assert!(refused.stderr.contains("AWS_ALLOW_HTTP"), "{refused:?}");
 }

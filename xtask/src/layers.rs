@@ -46,6 +46,9 @@ pub(crate) fn check() -> Result<()> {
     for folder in [
         "etl-core",
         "etl-connectors",
+        "etl-queue-amqp",
+        "etl-store-postgres",
+        "etl-store-sql",
         "etl-store-sqlite",
         "etl-server",
         "examples",

@@ -103,7 +103,7 @@ async fn start(config: &Config, store: &OpenStore, roles: Roles) -> Result<Runti
     let backends = Backends {
         store: Arc::clone(store.store()),
         queue: deployment::queue(config, store).await?,
-        events: events(config, store).await?,
+        events: events(config, store)?,
         credentials: Arc::new(NoCredentials),
         storage: deployment::artifacts(config)?,
         registry: Arc::new(deployment::registry()),
@@ -125,11 +125,10 @@ async fn start(config: &Config, store: &OpenStore, roles: Roles) -> Result<Runti
     Ok(Runtime::start(backends, settings))
 }
 
-async fn events(config: &Config, store: &OpenStore) -> Result<Arc<dyn EventBus>, Failure> {
+fn events(config: &Config, store: &OpenStore) -> Result<Arc<dyn EventBus>, Failure> {
     use crate::config::EventsKind;
     Ok(match (config.events()?, store.as_postgres()) {
         (EventsKind::Postgres, Some(store)) => Arc::new(store.events()),
-        (EventsKind::Redis(url), _) => deployment::redis(&url).await?,
         (EventsKind::Memory | EventsKind::Postgres, _) => Arc::new(MemoryEvents::default()),
     })
 }

@@ -13,7 +13,7 @@ use super::interrupts::Interrupts;
 use super::run::{check_parameters, named_file};
 use super::{job_of, pipeline_of, steps_of};
 use crate::args::SubmitArgs;
-use crate::config::Config;
+use crate::config::{Config, QueueKind};
 use crate::deployment::{self, OpenStore};
 use crate::document;
 use crate::failure::{Exit, Failure};
@@ -76,9 +76,13 @@ async fn submit(
 
 /// Tells the workers at once. Without it they find the job when they next ask the store.
 async fn hint(config: &Config, open: &OpenStore, job: JobId, priority: u8) {
-    let told = match deployment::queue(config, open).await {
-        Ok(queue) => queue.publish(&[Hint { job, priority }]).await,
-        Err(_) => return,
+    let hints = [Hint { job, priority }];
+    let told = match (config.queue(), open.as_postgres()) {
+        (Ok(QueueKind::Store), Some(store)) => store.hint(&hints).await,
+        _ => match deployment::queue(config, open).await {
+            Ok(queue) => queue.publish(&hints).await,
+            Err(_) => return,
+        },
     };
     if let Err(error) = told {
         tracing::warn!(%error, "the workers were not told of the job; they find it within seconds");

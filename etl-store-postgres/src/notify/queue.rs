@@ -46,6 +46,28 @@ impl PostgresStore {
     }
 }
 
+impl PostgresStore {
+    /// Tells the processes that listen of jobs that wait, without listening itself.
+    ///
+    /// # Errors
+    /// `Unavailable` if the database can't be reached; then they find the jobs when they next ask for some.
+    pub async fn hint(&self, hints: &[Hint]) -> Result<(), QueueError> {
+        tell(self.notices(), &channel(self.schema(), "hints"), hints).await
+    }
+}
+
+async fn tell(pool: &PgPool, channel: &str, hints: &[Hint]) -> Result<(), QueueError> {
+    let failed = |source: BoxError| QueueError {
+        op: "publish",
+        kind: QueueErrorKind::Unavailable,
+        source: Some(source),
+    };
+    let text = serde_json::to_string(hints).map_err(|error| failed(error.into()))?;
+    send(pool, channel, &text)
+        .await
+        .map_err(|error| failed(error.into()))
+}
+
 struct Ear {
     hints: MemoryQueue,
 }
@@ -69,15 +91,7 @@ impl Queue for PostgresQueue {
     async fn publish(&self, hints: &[Hint]) -> Result<(), QueueError> {
         // A hint that is sent before this process listens would not come back to it.
         self.ready.wait().await;
-        let failed = |source: BoxError| QueueError {
-            op: "publish",
-            kind: QueueErrorKind::Unavailable,
-            source: Some(source),
-        };
-        let text = serde_json::to_string(hints).map_err(|error| failed(error.into()))?;
-        send(&self.pool, &self.channel, &text)
-            .await
-            .map_err(|error| failed(error.into()))
+        tell(&self.pool, &self.channel, hints).await
     }
 
     async fn next(&self, max: usize) -> Result<Vec<Box<dyn Delivery>>, QueueError> {

@@ -1,1 +1,0 @@
-//! Events, rate limits, caches and locks on Redis. Each is optional.

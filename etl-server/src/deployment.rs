@@ -150,19 +150,19 @@ pub(crate) async fn submit(config: &Config) -> Result<OpenStore, Failure> {
 }
 
 /// What hints at jobs that wait.
-pub(crate) async fn queue(config: &Config, store: &OpenStore) -> Result<Arc<dyn Queue>, Failure> {
+pub(crate) fn queue(config: &Config, store: &OpenStore) -> Result<Arc<dyn Queue>, Failure> {
     Ok(match config.queue()? {
         QueueKind::Store => match store.as_postgres() {
             Some(store) => Arc::new(store.queue()),
             // One process has the file: hints stay in it.
             None => Arc::new(MemoryQueue::new()),
         },
-        QueueKind::Amqp(url) => amqp(&url).await?,
+        QueueKind::Amqp(url) => amqp(&url)?,
     })
 }
 
 /// The queue on RabbitMQ.
-async fn amqp(url: &str) -> Result<Arc<dyn Queue>, Failure> {
+fn amqp(url: &str) -> Result<Arc<dyn Queue>, Failure> {
     let queue = AmqpQueue::open(url, AmqpOptions::default()).map_err(|error| {
         unreachable("the queue can't be used")
             .because(error)

@@ -58,7 +58,7 @@ pub(crate) fn open(url: &str) -> Result<ArtifactStorage, Failure> {
             let retry = RetryConfig {
                 backoff: BackoffConfig::default(),
                 max_retries: 10,
-                retry_timeout: std::time::Duration::from_secs(60),
+                retry_timeout: std::time::Duration::from_mins(1),
             };
             let store = AmazonS3Builder::from_env()
                 .with_bucket_name(&bucket)

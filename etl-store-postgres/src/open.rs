@@ -88,8 +88,8 @@ async fn open(url: PgConnectOptions, options: Options) -> Result<PostgresStore> 
     let readers = PgPoolOptions::new()
         .max_connections(READERS)
         .acquire_timeout(Duration::from_secs(5))
-        .max_lifetime(Duration::from_secs(30 * 60))
-        .idle_timeout(Duration::from_secs(10 * 60))
+        .max_lifetime(Duration::from_mins(30))
+        .idle_timeout(Duration::from_mins(10))
         .test_before_acquire(true)
         .connect_lazy_with(url.clone());
     let notices = PgPoolOptions::new()

@@ -37,8 +37,6 @@ fn without_nul(text: String) -> String {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::*;
-
     #[test]
     fn a_nul_is_replaced_wherever_it_stands() {
         let nested = etl_store_sql::json(&json!({ "a\0": ["\0b", "u0000"] })).unwrap();

@@ -70,7 +70,7 @@ fn wanted() -> Vec<String> {
     });
     let job = [
         (
-            format!("TG_OP = 'INSERT' AND NEW.status <> 'pending'"),
+            "TG_OP = 'INSERT' AND NEW.status <> 'pending'".to_string(),
             "a job starts as pending",
         ),
         (

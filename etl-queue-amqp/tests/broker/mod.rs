@@ -1,5 +1,5 @@
 //! A real broker, and names of queues that no other test has.
-
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::time::Duration;

@@ -242,9 +242,10 @@ fn told(changes: &[Change], args: &ApplyArgs) -> String {
         )
     });
     let done = count(done.count(), "change");
-    text.push_str(&match args.dry_run {
-        true => format!("{done} to make; nothing was done\n"),
-        false => format!("{done} made\n"),
+    text.push_str(&if args.dry_run {
+        format!("{done} to make; nothing was done\n")
+    } else {
+        format!("{done} made\n")
     });
     text
 }

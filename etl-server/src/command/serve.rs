@@ -71,7 +71,7 @@ async fn serve(
     })?;
     let health = health::serve(listener, Arc::clone(store.store()), Arc::clone(&draining));
     let runtime = if roles.worker || roles.scheduler {
-        Some(start(config, store, roles).await?)
+        Some(start(config, store, roles)?)
     } else {
         None
     };
@@ -99,10 +99,10 @@ async fn serve(
     Ok(())
 }
 
-async fn start(config: &Config, store: &OpenStore, roles: Roles) -> Result<Runtime, Failure> {
+fn start(config: &Config, store: &OpenStore, roles: Roles) -> Result<Runtime, Failure> {
     let backends = Backends {
         store: Arc::clone(store.store()),
-        queue: deployment::queue(config, store).await?,
+        queue: deployment::queue(config, store)?,
         events: events(config, store)?,
         credentials: Arc::new(NoCredentials),
         storage: deployment::artifacts(config)?,

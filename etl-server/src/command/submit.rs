@@ -79,7 +79,7 @@ async fn hint(config: &Config, open: &OpenStore, job: JobId, priority: u8) {
     let hints = [Hint { job, priority }];
     let told = match (config.queue(), open.as_postgres()) {
         (Ok(QueueKind::Store), Some(store)) => store.hint(&hints).await,
-        _ => match deployment::queue(config, open).await {
+        _ => match deployment::queue(config, open) {
             Ok(queue) => queue.publish(&hints).await,
             Err(_) => return,
         },

@@ -4,14 +4,14 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use uuid::Uuid;
 
 /// A schema of its own, dropped at the end.
-pub struct Place {
+pub(crate) struct Place {
     url: String,
     schema: String,
 }
 
 impl Place {
     /// A place that nobody else uses.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let url = std::env::var("ETL_TEST_POSTGRES_URL").expect(
             "ETL_TEST_POSTGRES_URL names the PostgreSQL server for tests; `scripts/services up` starts one and `scripts/services env` tells its URL",
         );
@@ -21,11 +21,11 @@ impl Place {
         }
     }
 
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    pub fn schema(&self) -> &str {
+    pub(crate) fn schema(&self) -> &str {
         &self.schema
     }
 }

@@ -72,7 +72,7 @@ async fn one(sim: Arc<Sim>, number: u64, order: Order, pipeline: StoredPipeline)
     let store = Arc::new(SimStore::new(&sim, Who::Client, None));
     let intake = Intake::new(store.clone());
     loop {
-        let parameters = json!({ "go": number % 2 == 0, "items": [1, 2] });
+        let parameters = json!({ "go": number.is_multiple_of(2), "items": [1, 2] });
         let parameters = parameters.as_object().cloned().unwrap_or_default();
         let mut trigger = Trigger::new(TriggerType::Api, By("client".into()), parameters);
         trigger.idempotency_key = order.keyed.then(|| format!("order {number}"));

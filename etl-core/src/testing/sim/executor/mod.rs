@@ -107,7 +107,7 @@ impl SimExecutor {
         let law = state
             .ledger
             .starts(task, is_late)
-            .and_then(|()| self.only_one(state, key))
+            .and_then(|()| Self::only_one(state, key))
             .and_then(|()| {
                 let slots = self.sim.scenario.hosts[host].max_steps;
                 state.attempts.begin(key, attempt, slots)
@@ -121,7 +121,7 @@ impl SimExecutor {
     }
 
     /// No other attempt of the step is alive, but for those of processes that stood still.
-    fn only_one(&self, state: &super::state::State, key: AttemptKey) -> Result<(), String> {
+    fn only_one(state: &super::state::State, key: AttemptKey) -> Result<(), String> {
         let other = state.attempts.of_step(key).find(|(other, attempt)| {
             *other != key && !attempt.is_late && !state.is_late(attempt.process)
         });

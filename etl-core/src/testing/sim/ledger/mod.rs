@@ -260,9 +260,9 @@ impl Job {
             let row = self.rows.get(&StepKey::step(*on))?;
             match (row.status, row.skip_reason) {
                 (StepStatus::Success, _) => good += 1,
-                (StepStatus::Skipped, Some(SkipReason::UpstreamFailed)) => bad += 1,
+                (StepStatus::Skipped, Some(SkipReason::UpstreamFailed))
+                | (StepStatus::Failed | StepStatus::Timeout | StepStatus::Cancelled, _) => bad += 1,
                 (StepStatus::Skipped, _) => left_out += 1,
-                (StepStatus::Failed | StepStatus::Timeout | StepStatus::Cancelled, _) => bad += 1,
                 _ => return None,
             }
         }

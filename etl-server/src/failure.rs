@@ -174,7 +174,9 @@ impl From<StoreError> for Failure {
             StoreErrorKind::NotFound => (Exit::BadInput, None),
             _ => (
                 Exit::Unreachable,
-                Some("see that the disk has room and the folder can be written to"),
+                Some(
+                    "see that a database's server is up at this address, and that a file's disk has room and its folder can be written to",
+                ),
             ),
         };
         let failure = Self::new(exit, error.to_string());

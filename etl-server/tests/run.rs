@@ -357,9 +357,10 @@ fn a_failure_before_there_is_a_job_is_one_document_too() {
                 "jobs",
                 "--json",
                 "--database-url",
-                "postgres://me:secret@host/db",
+                // Nobody listens there.
+                "postgres://me:secret@127.0.0.1:1/db",
             ],
-            2,
+            3,
         ),
         (&["jobs", "--json", "--database-url", "sqlite://p.yaml"], 3),
     ] {

@@ -10,9 +10,8 @@ use crate::model::{Commit, JobStatus, Verdict};
 /// Commits, and does not give up while the store can't be reached: the sequence numbers make sending again safe, and the
 /// keeper ends jobs whose lease can't be trusted any more. Only to be dropped when that job is given up, too.
 pub(crate) async fn commit(store: &dyn JobStore, commit: Commit) -> Verdict {
-    // Spread by what is sent and not by chance, so that a run is a function of its inputs.
     let spread = commit.lease.job.0.as_u64_pair().1 ^ commit.seq;
-    let mut waits = store_waits().with_jitter_seed(spread).build();
+    let mut waits = store_waits(spread).build();
     loop {
         match store.commit(std::slice::from_ref(&commit)).await {
             Ok(verdicts) => {
@@ -42,11 +41,13 @@ pub(crate) async fn commit(store: &dyn JobStore, commit: Commit) -> Verdict {
 /// The longest wait between two tries to reach a store.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
-/// The waits between tries to reach a store.
-pub(crate) fn store_waits() -> ExponentialBuilder {
+/// The waits between tries to reach a store. They are spread by what is sent or who asks and not by chance, so that a simulated
+/// run is a function of its seed.
+pub(crate) fn store_waits(spread: u64) -> ExponentialBuilder {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(50))
         .with_max_delay(LONGEST_WAIT)
         .with_jitter()
+        .with_jitter_seed(spread)
         .without_max_times()
 }

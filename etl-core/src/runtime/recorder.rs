@@ -92,10 +92,11 @@ impl Recorder {
     }
 
     async fn append(&self, lines: &[LogLine]) {
-        if lines.is_empty() {
+        let Some(first) = lines.first() else {
             return;
-        }
-        let mut waits = store_waits().build();
+        };
+        let spread = first.job_id.0.as_u64_pair().1 ^ lines.len() as u64;
+        let mut waits = store_waits(spread).build();
         while let Err(error) = self.journal.append(lines).await {
             if !matches!(
                 error.kind,

@@ -312,7 +312,8 @@ async fn work(
     stop: CancellationToken,
 ) {
     let (longest, mut pause) = (settings.poll * 5, settings.poll);
-    let mut waits = store_waits().build();
+    let spread = worker.id().0.as_u64_pair().1;
+    let mut waits = store_waits(spread).build();
     // Times, and not delays from the last event: a busy worker looks into the store as often as an idle one.
     let (mut poll_at, mut listen_at) = (Instant::now(), Instant::now());
     let mut queue_is_open = true;
@@ -349,7 +350,7 @@ async fn work(
         let now = Instant::now();
         match taken {
             Ok(count) => {
-                waits = store_waits().build();
+                waits = store_waits(spread).build();
                 pause = if count > 0 || !polled {
                     settings.poll
                 } else {

@@ -16,6 +16,7 @@ mod program;
 mod fleet;
 mod ledger;
 mod services;
+mod takeover;
 mod workers;
 
 use std::time::Duration;

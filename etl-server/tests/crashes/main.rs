@@ -15,6 +15,7 @@ mod program;
 
 mod fleet;
 mod ledger;
+mod outage;
 mod services;
 mod takeover;
 mod workers;

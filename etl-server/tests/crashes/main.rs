@@ -13,6 +13,7 @@
 #[path = "../program/mod.rs"]
 mod program;
 
+mod broker;
 mod fleet;
 mod ledger;
 mod outage;

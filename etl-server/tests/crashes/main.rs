@@ -15,6 +15,7 @@ mod program;
 
 mod broker;
 mod fleet;
+mod frozen;
 mod ledger;
 mod outage;
 mod services;

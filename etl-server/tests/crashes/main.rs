@@ -13,11 +13,13 @@
 #[path = "../program/mod.rs"]
 mod program;
 
+mod between;
 mod broker;
 mod fleet;
 mod frozen;
 mod ledger;
 mod outage;
+mod schedulers;
 mod services;
 mod takeover;
 mod workers;

@@ -127,7 +127,7 @@ pub(crate) enum Command {
     /// A job whose process is gone (killed, power) goes on under its own id, and no step that succeeded runs again. A job
     /// that has ended stays as it is: a new job of the same pipeline version and parameters is made, whose `retry_of` names
     /// it, and with `--from-failed` it takes over the results of the steps that succeeded. Output and exit status are those
-    /// of `etl run`.
+    /// of `etl run`. On a deployment's store its workers run the job, and this process watches it.
     #[command(after_help = "Examples:
   etl retry 0199c2f4-5b5e-7d31-9a52-0d4f6f1f6f10
   etl retry --from-failed 0199c2f4-5b5e-7d31-9a52-0d4f6f1f6f10")]

@@ -74,7 +74,7 @@ pub struct JobMachine {
 pub(super) enum Phase {
     /// Steps run as they may.
     Running,
-    /// No step starts any more; when the last has stopped, the job ends.
+    /// No step starts any more; when the last has stopped, the job ends, or is `pending` again for another worker.
     Stopping { to: JobStatus, reason: String },
     /// The verdict is on its way to the store, or everything is over.
     Ended,
@@ -86,6 +86,8 @@ pub(super) struct StepState {
     pub(super) status: StepStatus,
     pub(super) attempt: u32,
     pub(super) lost: u32,
+    /// Attempts that were given back: they count neither as failed nor as lost.
+    pub(super) returned: u32,
     /// The number of the last checkpoint.
     pub(super) checkpoint: u64,
 }
@@ -95,6 +97,7 @@ impl StepState {
         status: StepStatus::Pending,
         attempt: 0,
         lost: 0,
+        returned: 0,
         checkpoint: 0,
     };
 }
@@ -119,6 +122,8 @@ pub(super) enum StopCause {
     Timeout,
     /// The job ends.
     JobEnds,
+    /// The job is given back for another worker.
+    HandBack,
     /// It broke a limit.
     Broken(String),
 }
@@ -208,6 +213,7 @@ impl JobMachine {
                 self.time_passes(now, &mut effects);
             }
             Input::Cancel { reason } => self.stop(JobStatus::Cancelled, reason, &mut effects),
+            Input::HandBack => self.hand_back(&mut effects),
             Input::LeaseLost => self.lose(JobStatus::Running, &mut effects),
         }
         self.go_on(now, &mut effects);

@@ -68,6 +68,7 @@ pub(super) async fn only_jobs_that_wait_are_claimed_and_each_once(fixture: &dyn 
         ]),
         limit: 10,
         ttl: LONG,
+        tags: Vec::new(),
     };
     let claimed = scene.store.claim(want.clone()).await.unwrap();
     let ids: Vec<_> = claimed.iter().map(|claimed| claimed.job.id).collect();
@@ -98,6 +99,7 @@ pub(super) async fn the_first_claim_starts_the_job(fixture: &dyn StoreFixture) {
         jobs: None,
         limit: 1,
         ttl: LONG,
+        tags: Vec::new(),
     };
     let again = scene.store.claim(want).await.unwrap().remove(0);
     assert_eq!(again.job.started_at, claimed.job.started_at);
@@ -211,6 +213,7 @@ pub(super) async fn the_snapshot_has_everything_that_is_past_pending(fixture: &d
     let retrying = StepPatch {
         due_at: Some(due),
         lost: Some(1),
+        returned: Some(2),
         error: Some("no".into()),
         ..StepPatch::default()
     };
@@ -254,6 +257,7 @@ pub(super) async fn the_snapshot_has_everything_that_is_past_pending(fixture: &d
         status,
         attempt: 1,
         lost: 0,
+        returned: 0,
         due_at: None,
         items: None,
         output: json!(null),
@@ -273,6 +277,7 @@ pub(super) async fn the_snapshot_has_everything_that_is_past_pending(fixture: &d
         },
         StepSnapshot {
             lost: 1,
+            returned: 2,
             due_at: Some(due),
             checkpoint: Some((4, json!({"at": 4}))),
             ..empty(key(1), StepStatus::Retrying)
@@ -313,6 +318,7 @@ pub(super) async fn two_claimers_never_get_the_same_job(fixture: &dyn StoreFixtu
                     jobs: (racer % 2 == 0).then(|| named.clone()),
                     limit: 3,
                     ttl: LONG,
+                    tags: Vec::new(),
                 };
                 let claimed = store.claim(want).await.unwrap();
                 if claimed.is_empty() {
@@ -344,6 +350,7 @@ pub(super) async fn racing_claimers_keep_the_limit(fixture: &dyn StoreFixture) {
                 jobs: None,
                 limit: 2,
                 ttl: LONG,
+                tags: Vec::new(),
             };
             store.claim(want).await.unwrap().len()
         });

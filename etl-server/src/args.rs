@@ -235,6 +235,9 @@ pub(crate) struct ServeArgs {
     /// What this process does; may be repeated [default: all]
     #[arg(long = "role", value_enum, value_name = "ROLE")]
     pub(crate) roles: Vec<Role>,
+    /// Take only jobs of pipelines that have this tag; may be repeated [default: any; also `tags`, ETL_TAGS]
+    #[arg(long = "tag", value_name = "TAG")]
+    pub(crate) tags: Vec<String>,
 }
 
 #[derive(Debug, clap::Args)]

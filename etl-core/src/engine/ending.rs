@@ -28,8 +28,7 @@ impl JobMachine {
             return;
         }
         self.snapshot = None;
-        let (to, reason) = (JobStatus::Pending, String::new());
-        self.phase = Phase::Stopping { to, reason };
+        self.phase = Phase::HandingBack;
         self.ready.clear();
         self.adopting.clear();
         let plan = self.plan.clone();
@@ -50,10 +49,7 @@ impl JobMachine {
     /// Why an attempt is stopped in the phase in which nothing starts any more.
     pub(super) fn stop_cause(&self) -> StopCause {
         match self.phase {
-            Phase::Stopping {
-                to: JobStatus::Pending,
-                ..
-            } => StopCause::HandBack,
+            Phase::HandingBack => StopCause::HandBack,
             _ => StopCause::JobEnds,
         }
     }
@@ -65,21 +61,12 @@ impl JobMachine {
         }
         let (to, error) = match &self.phase {
             Phase::Running if self.unsettled > 0 => return,
-            Phase::Running if self.failures.count > 0 => (JobStatus::Failed, None),
-            Phase::Running => (JobStatus::Success, None),
-            Phase::Stopping {
-                to: JobStatus::Pending,
-                ..
-            } if self.unsettled > 0 => return self.leave(effects),
-            // The last step ended while the job was being given back: there is nothing left for another worker.
-            Phase::Stopping {
-                to: JobStatus::Pending,
-                ..
-            } if self.failures.count > 0 => (JobStatus::Failed, None),
-            Phase::Stopping {
-                to: JobStatus::Pending,
-                ..
-            } => (JobStatus::Success, None),
+            Phase::HandingBack if self.unsettled > 0 => return self.leave(effects),
+            // Nothing is left for another worker if the last step ended while the job was being given back.
+            Phase::Running | Phase::HandingBack if self.failures.count > 0 => {
+                (JobStatus::Failed, None)
+            }
+            Phase::Running | Phase::HandingBack => (JobStatus::Success, None),
             Phase::Stopping { to, reason } => (*to, Some(reason.clone())),
             Phase::Ended => return,
         };

@@ -74,8 +74,10 @@ pub struct JobMachine {
 pub(super) enum Phase {
     /// Steps run as they may.
     Running,
-    /// No step starts any more; when the last has stopped, the job ends, or is `pending` again for another worker.
+    /// No step starts any more; when the last has stopped, the job ends.
     Stopping { to: JobStatus, reason: String },
+    /// No step starts any more; when the last has stopped, the job is another worker's.
+    HandingBack,
     /// The verdict is on its way to the store, or everything is over.
     Ended,
 }

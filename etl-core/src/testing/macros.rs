@@ -194,6 +194,10 @@ macro_rules! __store_cases {
                 schedules_are_listed_by_namespace_and_name_in_pages,
                 racing_schedulers_decide_a_fire_once,
             }
+            hook {
+                hooks_wait_oldest_first_until_they_are_settled,
+                only_hooks_that_are_there_are_settled,
+            }
             journal {
                 lines_are_kept_in_order_and_numbered_by_job,
                 lines_of_an_ended_job_are_kept,

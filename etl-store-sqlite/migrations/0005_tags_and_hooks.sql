@@ -7,3 +7,5 @@ ALTER TABLE step_executions ADD COLUMN returned INTEGER NOT NULL DEFAULT 0;
 -- + What became of a hook: 'pending' until it is 'done' or 'failed'.
 ALTER TABLE job_hooks ADD COLUMN error TEXT;
 ALTER TABLE job_hooks ADD COLUMN completed_at TEXT;
+DROP INDEX idx_hooks_pending;
+CREATE INDEX idx_hooks_waiting ON job_hooks (kind, created_at, job_id, position) WHERE status = 'pending';

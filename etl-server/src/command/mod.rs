@@ -4,6 +4,7 @@ mod apply;
 mod backfill;
 mod cancel;
 mod connectors;
+mod doctor;
 mod interrupts;
 mod job;
 mod jobs;
@@ -71,6 +72,7 @@ pub(crate) fn execute(args: Args) -> Result<Exit, Failure> {
             Command::Apply(apply) => apply::execute(&config, &apply).await,
             Command::Schedules(schedules) => schedules::execute(&config, &schedules).await,
             Command::Backfill(backfill) => backfill::execute(&config, &backfill).await,
+            Command::Doctor(doctor) => doctor::execute(&config, &doctor).await,
             Command::Completions { .. } | Command::Validate(_) | Command::Connectors(_) => {
                 Ok(Exit::Success)
             }

@@ -17,6 +17,9 @@ use crate::config::{Config, Database, QueueKind};
 use crate::failure::{Exit, Failure};
 use crate::storage;
 
+/// Who only looks drops no logs: how long they are kept is the servers' configuration.
+const FOR_EVER: u32 = u32::MAX;
+
 /// Everything that this program can do in a step.
 pub(crate) fn registry() -> Registry {
     etl_connectors::builtin()
@@ -78,7 +81,7 @@ pub(crate) async fn serve(config: &Config) -> Result<OpenStore, Failure> {
         Database::Sqlite(path) => Ok(OpenStore::sqlite(
             SqliteStore::open(path, Arc::new(SystemClock)).await?,
         )),
-        Database::Postgres(url) => postgres(&url).await,
+        Database::Postgres(url) => postgres(&url, config.log_days).await,
     }
 }
 
@@ -108,11 +111,19 @@ pub(crate) async fn serve_remembered(config: &Config) -> Result<OpenStore, Failu
     }
 }
 
+/// The store's tables, brought up to this version.
+pub(crate) async fn migrate(config: &Config) -> Result<OpenStore, Failure> {
+    match config.database()? {
+        Database::Sqlite(_) => serve(config).await,
+        Database::Postgres(url) => postgres(&url, FOR_EVER).await,
+    }
+}
+
 /// The store to change what it remembers: a file as its one server, a Postgres beside others.
 pub(crate) async fn manage(config: &Config) -> Result<OpenStore, Failure> {
     match config.database()? {
         Database::Sqlite(_) => serve_remembered(config).await,
-        Database::Postgres(_) => serve(config).await,
+        Database::Postgres(url) => postgres(&url, FOR_EVER).await,
     }
 }
 
@@ -135,7 +146,7 @@ pub(crate) async fn look_if_there(config: &Config) -> Result<Option<OpenStore>, 
         Database::Sqlite(path) => Ok(Some(OpenStore::sqlite(
             SqliteStore::open_shared(path, Arc::new(SystemClock)).await?,
         ))),
-        Database::Postgres(url) => postgres(&url).await.map(Some),
+        Database::Postgres(url) => postgres(&url, FOR_EVER).await.map(Some),
     }
 }
 
@@ -183,8 +194,12 @@ pub(crate) async fn reach_amqp(url: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn postgres(url: &str) -> Result<OpenStore, Failure> {
-    let store = PostgresStore::open(url, etl_store_postgres::Options::default()).await?;
+async fn postgres(url: &str, log_days: u32) -> Result<OpenStore, Failure> {
+    let options = etl_store_postgres::Options {
+        log_days: Some(log_days),
+        ..Default::default()
+    };
+    let store = PostgresStore::open(url, options).await?;
     Ok(OpenStore::postgres(store))
 }
 

@@ -60,7 +60,7 @@ pub(crate) fn execute(args: Args) -> Result<Exit, Failure> {
             Command::Serve(serve) => serve::execute(&config, &serve).await,
             Command::Submit(submit) => submit::execute(&config, &submit).await,
             Command::Migrate => {
-                deployment::serve(&config).await?.close().await;
+                deployment::migrate(&config).await?.close().await;
                 print("the store's tables are up to date\n")?;
                 Ok(Exit::Success)
             }

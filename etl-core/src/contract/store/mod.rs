@@ -1,6 +1,7 @@
 //! The store contract, split by who asks and not by table.
 
 mod catalog;
+mod credentials;
 mod error;
 mod jobs;
 mod journal;
@@ -8,6 +9,9 @@ mod schedules;
 pub mod way;
 
 pub use catalog::{Catalog, PipelineFilter, PutPipeline, StoredPipeline};
+pub use credentials::{
+    CredentialStore, CredentialWrite, PutCredential, Reseal, SealedCredential,
+};
 pub use error::{Result, StoreError, StoreErrorKind};
 pub use jobs::{ClaimRequest, Claimed, JobStore, LeaseState, ReapRequest, Submitted};
 pub use journal::Journal;
@@ -17,6 +21,6 @@ pub use schedules::{Due, Fire, FireOutcome, Fired, ScheduleStore};
 ///
 /// # Contract
 /// Between the runtime and a database. Conformance: `etl_core::store_conformance!`; the in-memory store is the reference.
-pub trait Store: JobStore + Catalog + ScheduleStore + Journal {}
+pub trait Store: JobStore + Catalog + ScheduleStore + CredentialStore + Journal {}
 
-impl<T: JobStore + Catalog + ScheduleStore + Journal + ?Sized> Store for T {}
+impl<T: JobStore + Catalog + ScheduleStore + CredentialStore + Journal + ?Sized> Store for T {}

@@ -148,7 +148,7 @@ impl Launcher {
             Some(name) => Some(
                 self.backends
                     .credentials
-                    .open(namespace, name)
+                    .open(namespace, name, &task.connector_type)
                     .await
                     .map_err(unopened)?,
             ),

@@ -40,7 +40,7 @@ pub(crate) async fn put(
             .await?;
         let rows = written.rows_affected();
         answers.push(Ok(
-            verdict(tx, rows, put.id, put.version, &put.sealed).await?,
+            verdict(tx, rows, put.id, put.version, &put.sealed).await?
         ));
     }
     Ok(answers)
@@ -60,9 +60,14 @@ pub(crate) async fn reseal(
             .execute(&mut *tx.conn)
             .await?;
         let rows = written.rows_affected();
-        answers.push(Ok(
-            verdict(tx, rows, reseal.id, reseal.version, &reseal.sealed).await?,
-        ));
+        answers.push(Ok(verdict(
+            tx,
+            rows,
+            reseal.id,
+            reseal.version,
+            &reseal.sealed,
+        )
+        .await?));
     }
     Ok(answers)
 }
@@ -171,8 +176,7 @@ pub(crate) const RESEAL: &str = "
     UPDATE credentials SET version = ?2, key_id = ?3, encrypted_data = ?4
     WHERE id = ?1 AND version = ?2 - 1";
 
-pub(crate) const IS_THERE: &str =
-    "SELECT EXISTS (SELECT 1 FROM credentials WHERE id = ?1 AND version = ?2 AND encrypted_data = ?3)";
+pub(crate) const IS_THERE: &str = "SELECT EXISTS (SELECT 1 FROM credentials WHERE id = ?1 AND version = ?2 AND encrypted_data = ?3)";
 
 pub(crate) const REMOVE: &str = "DELETE FROM credentials WHERE namespace = ?1 AND name = ?2";
 

@@ -8,7 +8,8 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Execute, Row, SqliteConnection};
 
 use crate::{
-    SqliteStore, catalog, claim, commit, credentials, journal, lease, letters, schedules, steps, submit,
+    SqliteStore, catalog, claim, commit, credentials, journal, lease, letters, schedules, steps,
+    submit,
 };
 
 /// Statements whose order comes from an index too.

@@ -170,17 +170,18 @@ pub(crate) fn seal(key: &Key, place: Place<'_>, secret: &[u8]) -> Result<Vec<u8>
     }
     let header = sealed.clone();
     let own = random::<KEY_BYTES>()?;
-    encrypt(key.bytes(), &place.bound(THE_KEY, &header), &own[..], &mut sealed)?;
+    encrypt(
+        key.bytes(),
+        &place.bound(THE_KEY, &header),
+        &own[..],
+        &mut sealed,
+    )?;
     encrypt(&own, &place.bound(THE_SECRET, &header), secret, &mut sealed)?;
     Ok(sealed)
 }
 
 /// Opens what was sealed for this place.
-pub(crate) fn open(
-    key: &Key,
-    place: Place<'_>,
-    sealed: &[u8],
-) -> Result<Zeroizing<Vec<u8>>, Shut> {
+pub(crate) fn open(key: &Key, place: Place<'_>, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Shut> {
     let parts = Parts::of(sealed)?;
     if parts.header.key != key.id() {
         return Err(Shut);

@@ -59,7 +59,9 @@ pub enum VaultError {
     #[error("the system gives no random bytes")]
     Random(#[source] getrandom::Error),
     /// A credential does not open although its key is at hand: it was damaged, or moved to another place.
-    #[error("the credential {namespace}/{name} does not open with its key {key_id}: it was damaged or moved")]
+    #[error(
+        "the credential {namespace}/{name} does not open with its key {key_id}: it was damaged or moved"
+    )]
     Damaged {
         /// Its namespace.
         namespace: String,

@@ -167,9 +167,7 @@ impl KeyFile {
         let made = std::fs::hard_link(&beside, &self.0);
         let _ = std::fs::remove_file(&beside);
         match made {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-                Err(self.io("made", error))
-            }
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(self.io("made", error)),
             _ => self.flush(&folder),
         }
     }
@@ -218,7 +216,10 @@ impl KeyFile {
     }
 
     fn folder(&self) -> PathBuf {
-        let parent = self.0.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = self
+            .0
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
         parent.unwrap_or(Path::new(".")).to_path_buf()
     }
 

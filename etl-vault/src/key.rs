@@ -164,7 +164,13 @@ mod tests {
         assert_eq!(id.len(), 16);
         assert_eq!(id.parse(), Ok(key.id()));
         assert_ne!(Key::new(Zeroizing::new([8; KEY_BYTES])).id(), key.id());
-        for text in ["", "0", "00112233445566GG", "+011223344556677", "00112233445566AA"] {
+        for text in [
+            "",
+            "0",
+            "00112233445566GG",
+            "+011223344556677",
+            "00112233445566AA",
+        ] {
             assert_eq!(text.parse::<KeyId>(), Err(NoKeyId), "{text}");
         }
     }

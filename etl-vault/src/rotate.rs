@@ -5,8 +5,6 @@
 //! compare-and-set on its version. When every one of them opens with the new key, the one before is `old`, or goes. Killed at
 //! any point, everything that is stored opens with the keys of the file, and the next rotation goes on: it finds a retiring key.
 
-use std::fs::File;
-
 use etl_core::contract::store::{CredentialWrite, Reseal, SealedCredential};
 use etl_core::model::PageRequest;
 
@@ -55,6 +53,13 @@ struct Pass {
     verified: u64,
 }
 
+/// Whether somebody already sees to it that nobody changes the keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum KeysAre {
+    Free,
+    Held,
+}
+
 impl Vault {
     /// Makes another key the one that seals, and seals every credential with it. Jobs, and whoever stores credentials, may go on
     /// meanwhile. Broken off at any point it loses nothing, and the next call goes on.
@@ -75,7 +80,7 @@ impl Vault {
         let mut resealed = 0;
         let mut passes = 0;
         loop {
-            let pass = self.pass(&key, Hold::Shared).await?;
+            let pass = self.pass(&key, KeysAre::Free).await?;
             resealed += pass.resealed;
             if pass.resealed == 0 {
                 break;
@@ -87,7 +92,7 @@ impl Vault {
         }
         // Nobody seals anything from here on until the file is written.
         let alone = self.on_disk(|ring| ring.file.hold(Hold::Alone)).await?;
-        let last = self.pass_under(&key, alone.as_ref()).await?;
+        let last = self.pass(&key, KeysAre::Held).await?;
         let id = key.id();
         let (kept, dropped) = self.on_disk(move |ring| end(ring, id, old)).await?;
         drop(alone);
@@ -140,13 +145,17 @@ impl Vault {
         }
     }
 
-    /// Goes through all credentials, page by page; the keys stay as they are while a page is worked on.
-    async fn pass(&self, key: &Key, hold: Hold) -> Result<Pass, VaultError> {
+    /// Goes through all credentials, page by page. The keys stay as they are while a page is worked on: the caller sees to
+    /// it, or the pass does.
+    async fn pass(&self, key: &Key, keys: KeysAre) -> Result<Pass, VaultError> {
         let mut done = Pass::default();
         let mut damaged = None;
         let mut page = PageRequest::first(PAGE);
         loop {
-            let held = self.on_disk(move |ring| ring.file.hold(hold)).await?;
+            let _held = match keys {
+                KeysAre::Held => None,
+                KeysAre::Free => self.on_disk(|ring| ring.file.hold(Hold::Shared)).await?,
+            };
             self.still_sealing(key).await?;
             let answer = self.store.credentials(&page).await?;
             for stored in answer.items {
@@ -159,28 +168,9 @@ impl Vault {
                     Err(error) => return Err(error),
                 }
             }
-            drop(held);
             match answer.next_cursor {
                 Some(cursor) => page.cursor = Some(cursor),
                 None => return damaged.map_or(Ok(done), Err),
-            }
-        }
-    }
-
-    /// The same with the keys held by the caller.
-    async fn pass_under(&self, key: &Key, _held: Option<&File>) -> Result<Pass, VaultError> {
-        self.still_sealing(key).await?;
-        let mut done = Pass::default();
-        let mut page = PageRequest::first(PAGE);
-        loop {
-            let answer = self.store.credentials(&page).await?;
-            for stored in answer.items {
-                done.resealed += u64::from(self.reseal(key, stored).await?);
-                done.verified += 1;
-            }
-            match answer.next_cursor {
-                Some(cursor) => page.cursor = Some(cursor),
-                None => return Ok(done),
             }
         }
     }
@@ -216,7 +206,11 @@ impl Vault {
                 return Ok(true);
             }
             // Somebody stored another value, or removed it.
-            match self.store.credential(&stored.namespace, &stored.name).await? {
+            match self
+                .store
+                .credential(&stored.namespace, &stored.name)
+                .await?
+            {
                 Some(now) => stored = now,
                 None => return Ok(false),
             }
@@ -267,7 +261,7 @@ fn end(
     for (role, key) in keys.0.iter().cloned() {
         let id = key.id();
         match (role, old) {
-            (Role::Current, _) | (Role::Next, _) => left.0.push((role, key)),
+            (Role::Current | Role::Next, _) => left.0.push((role, key)),
             (Role::Retiring | Role::Old, OldKeys::Keep) => {
                 kept.push(id);
                 left.0.push((Role::Old, key));

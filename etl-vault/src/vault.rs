@@ -65,7 +65,11 @@ impl Vault {
                     continue;
                 };
                 let is_missing = missing.contains_key(&header.key)
-                    || self.on_disk(move |ring| ring.find(&header)).await?.is_none();
+                    || (self.ring.at_hand(header.key).is_none()
+                        && self
+                            .on_disk(move |ring| ring.find(&header))
+                            .await?
+                            .is_none());
                 if is_missing {
                     *missing.entry(header.key).or_default() += 1;
                 }
@@ -181,7 +185,10 @@ fn open(key: &Key, stored: &SealedCredential) -> Option<Zeroizing<Vec<u8>>> {
 /// Names are used in commands and in documents, and a list's cursor is made of them.
 fn check_name(name: &str) -> Result<(), VaultError> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let begins = name
+        .bytes()
+        .next()
+        .is_some_and(|byte| byte.is_ascii_alphanumeric());
     if begins && name.len() <= LONGEST_NAME && name.bytes().all(is_plain) {
         return Ok(());
     }

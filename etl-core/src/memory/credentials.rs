@@ -108,7 +108,10 @@ impl CredentialStore for MemoryStore {
         let (state, _) = self.lock();
         let limit = page_limit(page);
         let rest = state.credentials.0.range((after, Bound::Unbounded));
-        let mut items: Vec<_> = rest.map(|(_, stored)| stored.clone()).take(limit + 1).collect();
+        let mut items: Vec<_> = rest
+            .map(|(_, stored)| stored.clone())
+            .take(limit + 1)
+            .collect();
         let more = items.len() > limit;
         items.truncate(limit);
         let next_cursor = items

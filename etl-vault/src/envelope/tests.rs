@@ -7,7 +7,8 @@ use super::*;
 use crate::key::Passphrase;
 
 const NAMES: [&str; 20] = [
-    "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t",
+    "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s",
+    "t",
 ];
 
 fn place(at: usize) -> Place<'static> {
@@ -41,7 +42,14 @@ fn the_cipher_gives_the_known_answers_of_nist() {
                   8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f662898015ad";
     let bound = "feedfacedeadbeeffeedfacedeadbeefabaddad2";
     let cases = [
-        (zeros.as_str(), "000000000000000000000000", "", "", String::new(), "530f8afbc74536b9a963b4f1c4cb738b"),
+        (
+            zeros.as_str(),
+            "000000000000000000000000",
+            "",
+            "",
+            String::new(),
+            "530f8afbc74536b9a963b4f1c4cb738b",
+        ),
         (
             zeros.as_str(),
             "000000000000000000000000",
@@ -50,7 +58,14 @@ fn the_cipher_gives_the_known_answers_of_nist() {
             "cea7403d4d606b6e074ec5d3baf39d18".into(),
             "d0d1c8a799996bf0265b98b5d48ab919",
         ),
-        (other, "cafebabefacedbaddecaf888", text, "", sealed.into(), "b094dac5d93471bdec1a502270e3cc6c"),
+        (
+            other,
+            "cafebabefacedbaddecaf888",
+            text,
+            "",
+            sealed.into(),
+            "b094dac5d93471bdec1a502270e3cc6c",
+        ),
         (
             other,
             "cafebabefacedbaddecaf888",
@@ -82,14 +97,18 @@ fn the_derivation_gives_the_known_answers_of_rfc_7914() {
     pbkdf2::pbkdf2_hmac::<sha2::Sha256>(b"passwd", b"salt", 1, &mut got);
     assert_eq!(
         got[..],
-        hex("55ac046e56e3089fec1691c22544b605f94185216dde0465e68b9d57c20dacbc\
-             a49ca9cccf179b645991664b39d77ef317c71b845b1e30bd509112041d3a1978")
+        hex(
+            "55ac046e56e3089fec1691c22544b605f94185216dde0465e68b9d57c20dacbc\
+             a49ca9cccf179b645991664b39d77ef317c71b845b1e30bd509112041d3a1978"
+        )
     );
     pbkdf2::pbkdf2_hmac::<sha2::Sha256>(b"Password", b"NaCl", 80_000, &mut got);
     assert_eq!(
         got[..],
-        hex("4ddcd8f60b98be21830cee5ef22701f9641a4418d04c0414aeff08876b34ab56\
-             a1d425a1225833549adb841b51c9b3176a272bdebba1d078478f62b397f33c8d")
+        hex(
+            "4ddcd8f60b98be21830cee5ef22701f9641a4418d04c0414aeff08876b34ab56\
+             a1d425a1225833549adb841b51c9b3176a272bdebba1d078478f62b397f33c8d"
+        )
     );
 }
 
@@ -115,12 +134,25 @@ fn what_is_sealed_opens_in_its_own_place_and_in_no_other() {
     // Each part of the place by itself.
     let here = place(0);
     for there in [
-        Place { id: CredentialId(Uuid::from_u128(9)), ..here },
-        Place { namespace: "other", ..here },
+        Place {
+            id: CredentialId(Uuid::from_u128(9)),
+            ..here
+        },
+        Place {
+            namespace: "other",
+            ..here
+        },
         Place { name: "b", ..here },
-        Place { connector_type: "http", ..here },
+        Place {
+            connector_type: "http",
+            ..here
+        },
         Place { version: 2, ..here },
-        Place { namespace: "defaulta", name: "", ..here },
+        Place {
+            namespace: "defaulta",
+            name: "",
+            ..here
+        },
     ] {
         assert_eq!(open(&key, there, &sealed[0]), Err(Shut), "{there:?}");
     }
@@ -129,10 +161,17 @@ fn what_is_sealed_opens_in_its_own_place_and_in_no_other() {
 #[test]
 fn no_flipped_bit_and_no_cut_opens() {
     let from_file = key();
-    let from_words = Passphrase::new("correct horse battery".into()).unwrap().derive([9; SALT_BYTES]);
+    let from_words = Passphrase::new("correct horse battery".into())
+        .unwrap()
+        .derive([9; SALT_BYTES]);
     for (key, secrets) in [(&from_file, 8), (&from_words, 2)] {
         for at in 0..secrets {
-            let whole = seal(key, place(at), format!("{{\"password\":\"{at}\"}}").as_bytes()).unwrap();
+            let whole = seal(
+                key,
+                place(at),
+                format!("{{\"password\":\"{at}\"}}").as_bytes(),
+            )
+            .unwrap();
             assert!(open(key, place(at), &whole).is_ok());
             for bit in 0..whole.len() * 8 {
                 let mut flipped = whole.clone();
@@ -140,7 +179,11 @@ fn no_flipped_bit_and_no_cut_opens() {
                 assert_eq!(open(key, place(at), &flipped), Err(Shut), "bit {bit}");
             }
             for length in 0..whole.len() {
-                assert_eq!(open(key, place(at), &whole[..length]), Err(Shut), "{length}");
+                assert_eq!(
+                    open(key, place(at), &whole[..length]),
+                    Err(Shut),
+                    "{length}"
+                );
             }
             let longer = [&whole[..], &[0]].concat();
             assert_eq!(open(key, place(at), &longer), Err(Shut));
@@ -165,8 +208,14 @@ fn the_same_secret_is_never_sealed_alike() {
     let mut nonces = std::collections::HashSet::new();
     for _ in 0..2_000 {
         let sealed = seal(&key, place(0), b"secret").unwrap();
-        assert!(nonces.insert(sealed[11..23].to_vec()), "the nonce under the master key");
-        assert!(nonces.insert(sealed[71..83].to_vec()), "the nonce of the secret");
+        assert!(
+            nonces.insert(sealed[11..23].to_vec()),
+            "the nonce under the master key"
+        );
+        assert!(
+            nonces.insert(sealed[71..83].to_vec()),
+            "the nonce of the secret"
+        );
     }
 }
 
@@ -174,9 +223,16 @@ fn the_same_secret_is_never_sealed_alike() {
 fn what_is_sealed_says_its_key_and_has_nothing_of_the_secret() {
     let secret = b"a canary that sings in the dark";
     let sealed = seal(&key(), place(0), secret).unwrap();
-    let told = Header { key: key().id(), salt: None };
+    let told = Header {
+        key: key().id(),
+        salt: None,
+    };
     assert_eq!(header(&sealed), Ok(told));
-    assert!(!sealed.windows(6).any(|bytes| secret.windows(6).any(|of| of == bytes)));
+    assert!(
+        !sealed
+            .windows(6)
+            .any(|bytes| secret.windows(6).any(|of| of == bytes))
+    );
 }
 
 proptest::proptest! {

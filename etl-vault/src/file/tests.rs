@@ -33,7 +33,9 @@ fn a_file_is_made_whole_once_and_for_its_owner_alone() {
     assert_eq!(file.read().unwrap(), first);
     let mode = file.0.metadata().unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    let left = std::fs::read_dir(folder.path().join("deep")).unwrap().count();
+    let left = std::fs::read_dir(folder.path().join("deep"))
+        .unwrap()
+        .count();
     assert_eq!(left, 1, "nothing is left beside it");
 }
 
@@ -44,7 +46,12 @@ fn a_key_is_read_raw_and_in_base64() {
     let encoded = STANDARD.encode(key.bytes());
     let crlf = format!("# a comment\r\n\r\ncurrent  {encoded}\r\n");
     let line = format!("{encoded}\n");
-    for content in [&[7; 32][..], encoded.as_bytes(), line.as_bytes(), crlf.as_bytes()] {
+    for content in [
+        &[7; 32][..],
+        encoded.as_bytes(),
+        line.as_bytes(),
+        crlf.as_bytes(),
+    ] {
         write(&file, content, 0o400);
         let keys = file.read().unwrap().unwrap();
         assert_eq!(keys, Keys(vec![(Role::Current, key.clone())]));
@@ -74,11 +81,26 @@ fn what_is_no_key_file_is_refused_and_never_quoted() {
     for (content, fault) in [
         (String::new(), "it has no current key"),
         (format!("old {key}"), "it has no current key"),
-        (format!("{key}\n{other}"), "it has more than one current key"),
-        (format!("{key}\nold {key}"), "line 2 has the same key as a line above"),
-        (format!("\n{short}"), "the key in line 2 is not 32 bytes in base64"),
-        (format!("{} {}", &key[..20], &key[20..]), "line 1 begins with none of current, next, retiring, old"),
-        ("\u{0}".repeat(33), "the key in line 1 is not 32 bytes in base64"),
+        (
+            format!("{key}\n{other}"),
+            "it has more than one current key",
+        ),
+        (
+            format!("{key}\nold {key}"),
+            "line 2 has the same key as a line above",
+        ),
+        (
+            format!("\n{short}"),
+            "the key in line 2 is not 32 bytes in base64",
+        ),
+        (
+            format!("{} {}", &key[..20], &key[20..]),
+            "line 1 begins with none of current, next, retiring, old",
+        ),
+        (
+            "\u{0}".repeat(33),
+            "the key in line 1 is not 32 bytes in base64",
+        ),
     ] {
         write(&file, content.as_bytes(), 0o600);
         let refused = file.read().unwrap_err().to_string();

@@ -9,9 +9,7 @@ mod schedules;
 pub mod way;
 
 pub use catalog::{Catalog, PipelineFilter, PutPipeline, StoredPipeline};
-pub use credentials::{
-    CredentialStore, CredentialWrite, PutCredential, Reseal, SealedCredential,
-};
+pub use credentials::{CredentialStore, CredentialWrite, PutCredential, Reseal, SealedCredential};
 pub use error::{Result, StoreError, StoreErrorKind};
 pub use jobs::{ClaimRequest, Claimed, JobStore, LeaseState, ReapRequest, Submitted};
 pub use journal::Journal;

@@ -10,9 +10,9 @@ use async_trait::async_trait;
 use super::Bug;
 use crate::contract::Clock;
 use crate::contract::store::{
-    Catalog, ClaimRequest, Claimed, CredentialStore, CredentialWrite, Due, Fire, FireOutcome, Fired,
-    JobStore, Journal, LeaseState, PipelineFilter, PutCredential, PutPipeline, ReapRequest, Reseal,
-    Result, ScheduleStore, SealedCredential, StoreErrorKind, StoredPipeline, Submitted,
+    Catalog, ClaimRequest, Claimed, CredentialStore, CredentialWrite, Due, Fire, FireOutcome,
+    Fired, JobStore, Journal, LeaseState, PipelineFilter, PutCredential, PutPipeline, ReapRequest,
+    Reseal, Result, ScheduleStore, SealedCredential, StoreErrorKind, StoredPipeline, Submitted,
 };
 use crate::memory::MemoryStore;
 use crate::model::{

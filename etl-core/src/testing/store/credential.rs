@@ -85,7 +85,10 @@ pub(super) async fn a_credential_comes_back_as_it_was_put(fixture: &dyn StoreFix
         ..next(&put, &[9; 100])
     };
     let changed = scene.now();
-    assert_eq!(scene.put_credential(&second).await, CredentialWrite::Written);
+    assert_eq!(
+        scene.put_credential(&second).await,
+        CredentialWrite::Written
+    );
     let after = scene.credential("bank").await.unwrap();
     let by_ana = PutCredential {
         by: By("ana".into()),
@@ -146,7 +149,10 @@ pub(super) async fn sealing_anew_never_undoes_what_was_stored_since(fixture: &dy
     let one = first("default", "bank");
     scene.put_credential(&one).await;
     let seen = scene.credential("bank").await.unwrap();
-    assert_eq!(scene.reseal(&anew(&one, "new")).await, CredentialWrite::Written);
+    assert_eq!(
+        scene.reseal(&anew(&one, "new")).await,
+        CredentialWrite::Written
+    );
     let after = scene.credential("bank").await.unwrap();
     let expected = SealedCredential {
         version: 2,
@@ -187,13 +193,29 @@ pub(super) async fn one_that_was_removed_is_gone_and_comes_back_as_another(
     assert!(remove().await);
     assert!(!remove().await);
     assert_eq!(scene.credential("bank").await, None);
-    assert!(scene.store.credential("other", "bank").await.unwrap().is_some());
+    assert!(
+        scene
+            .store
+            .credential("other", "bank")
+            .await
+            .unwrap()
+            .is_some()
+    );
     // Who still has the old one in hand can't bring it back.
-    assert_eq!(scene.reseal(&anew(&one, "new")).await, CredentialWrite::Stale);
-    assert_eq!(scene.put_credential(&next(&one, &[2])).await, CredentialWrite::Stale);
+    assert_eq!(
+        scene.reseal(&anew(&one, "new")).await,
+        CredentialWrite::Stale
+    );
+    assert_eq!(
+        scene.put_credential(&next(&one, &[2])).await,
+        CredentialWrite::Stale
+    );
     let again = first("default", "bank");
     assert_eq!(scene.put_credential(&again).await, CredentialWrite::Written);
-    assert_eq!(scene.reseal(&anew(&one, "new")).await, CredentialWrite::Stale);
+    assert_eq!(
+        scene.reseal(&anew(&one, "new")).await,
+        CredentialWrite::Stale
+    );
     assert_eq!(scene.credential("bank").await.unwrap().id, again.id);
 }
 
@@ -201,7 +223,13 @@ pub(super) async fn credentials_are_listed_by_namespace_and_name_in_pages(
     fixture: &dyn StoreFixture,
 ) {
     let scene = Scene::on(fixture).await;
-    for (namespace, name) in [("b", "x"), ("a", "y2"), ("a-b", "a"), ("a", "Z"), ("a", "y10")] {
+    for (namespace, name) in [
+        ("b", "x"),
+        ("a", "y2"),
+        ("a-b", "a"),
+        ("a", "Z"),
+        ("a", "y10"),
+    ] {
         scene.put_credential(&first(namespace, name)).await;
     }
     for limit in [1, 2, 500] {

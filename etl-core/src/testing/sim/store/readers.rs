@@ -98,8 +98,11 @@ impl CredentialStore for SimStore {
     }
 
     async fn reseal_credential(&self, reseal: Reseal) -> Result<CredentialWrite> {
-        self.call("reseal_credential", self.sim.memory.reseal_credential(reseal))
-            .await
+        self.call(
+            "reseal_credential",
+            self.sim.memory.reseal_credential(reseal),
+        )
+        .await
     }
 
     async fn remove_credential(&self, namespace: &str, name: &str) -> Result<bool> {
@@ -113,7 +116,8 @@ impl CredentialStore for SimStore {
     }
 
     async fn credentials(&self, page: &PageRequest) -> Result<Page<SealedCredential>> {
-        self.call("credentials", self.sim.memory.credentials(page)).await
+        self.call("credentials", self.sim.memory.credentials(page))
+            .await
     }
 }
 

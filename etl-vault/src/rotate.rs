@@ -191,19 +191,28 @@ impl Vault {
     /// Sees that a credential opens with the key, sealing it anew if it has another. Whether it had.
     async fn reseal(&self, key: &Key, mut stored: SealedCredential) -> Result<bool, VaultError> {
         for _ in 0..TRIES {
-            let secret = self.unseal(&stored).await?;
-            if is_under(key, &stored) {
-                return Ok(false);
-            }
-            stored.version += 1;
-            let reseal = Reseal {
-                id: stored.id,
-                version: stored.version,
-                key_id: key.id().to_string(),
-                sealed: envelope::seal(key, Place::from(&stored), &secret)?,
-            };
-            if self.store.reseal_credential(reseal).await? == CredentialWrite::Written {
-                return Ok(true);
+            match self.unseal(&stored).await {
+                Ok(_) if is_under(key, &stored) => return Ok(false),
+                Ok(secret) => {
+                    stored.version += 1;
+                    let reseal = Reseal {
+                        id: stored.id,
+                        version: stored.version,
+                        key_id: key.id().to_string(),
+                        sealed: envelope::seal(key, Place::from(&stored), &secret)?,
+                    };
+                    if self.store.reseal_credential(reseal).await? == CredentialWrite::Written {
+                        return Ok(true);
+                    }
+                }
+                // Another rotation took it since it was read, and dropped its key; or the key is missing indeed.
+                Err(missing @ VaultError::KeyMissing { .. }) => {
+                    let now = self.store.credential(&stored.namespace, &stored.name).await?;
+                    if now.is_some_and(|now| now.version == stored.version) {
+                        return Err(missing);
+                    }
+                }
+                Err(other) => return Err(other),
             }
             // Somebody stored another value, or removed it.
             match self

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::envelope::{self, Place};
+use crate::envelope::{self, Header, Place};
 use crate::error::VaultError;
 use crate::file::Hold;
 use crate::key::{Key, KeyId};
@@ -25,6 +25,8 @@ const LARGEST: usize = 64 * 1024;
 const LONGEST_NAME: usize = 255;
 /// How often a write is tried that others get in the way of.
 const TRIES: usize = 16;
+/// How often a missing key is looked for, while a rotation drops keys.
+const LOOKS: usize = 3;
 /// How many credentials are looked at together.
 pub(crate) const PAGE: usize = 100;
 
@@ -54,6 +56,22 @@ impl Vault {
     /// # Errors
     /// `KeyMissing` with the key that most of them need; what is wrong with the key file.
     pub async fn check(&self) -> Result<(), VaultError> {
+        // A credential that was read just before a rotation took it, and dropped its key, is found anew.
+        let mut missing = self.missing_keys().await?;
+        for _ in 1..LOOKS {
+            if missing.is_empty() {
+                break;
+            }
+            missing = self.missing_keys().await?;
+        }
+        match missing.into_iter().max_by_key(|(id, count)| (*count, *id)) {
+            None => Ok(()),
+            Some((key_id, credentials)) => Err(self.missing(key_id, credentials).await?),
+        }
+    }
+
+    /// The keys that are not at hand, and how many credentials each would open.
+    async fn missing_keys(&self) -> Result<HashMap<KeyId, usize>, VaultError> {
         let mut missing: HashMap<KeyId, usize> = HashMap::new();
         let mut page = PageRequest::first(PAGE);
         loop {
@@ -64,31 +82,32 @@ impl Vault {
                     tracing::warn!(name = stored.name, "a stored credential is damaged");
                     continue;
                 };
-                let is_missing = missing.contains_key(&header.key)
-                    || (self.ring.at_hand(header.key).is_none()
-                        && self
-                            .on_disk(move |ring| ring.find(&header))
-                            .await?
-                            .is_none());
+                let is_missing =
+                    missing.contains_key(&header.key) || self.find(header).await?.is_none();
                 if is_missing {
                     *missing.entry(header.key).or_default() += 1;
                 }
             }
             match answer.next_cursor {
                 Some(cursor) => page.cursor = Some(cursor),
-                None => break,
+                None => return Ok(missing),
             }
         }
-        match missing.into_iter().max_by_key(|(id, count)| (*count, *id)) {
-            None => Ok(()),
-            Some((key_id, credentials)) => {
-                let at_hand = self.on_disk(|ring| Ok(ring.in_words())).await?;
-                Err(VaultError::KeyMissing {
-                    key_id,
-                    credentials,
-                    at_hand,
-                })
-            }
+    }
+
+    async fn missing(&self, key_id: KeyId, credentials: usize) -> Result<VaultError, VaultError> {
+        let at_hand = self.on_disk(|ring| Ok(ring.in_words())).await?;
+        Ok(VaultError::KeyMissing {
+            key_id,
+            credentials,
+            at_hand,
+        })
+    }
+
+    async fn find(&self, header: Header) -> Result<Option<Key>, VaultError> {
+        match self.ring.at_hand(header.key) {
+            Some(key) => Ok(Some(key)),
+            None => self.on_disk(move |ring| ring.find(&header)).await,
         }
     }
 
@@ -151,20 +170,10 @@ impl Vault {
             key_id: stored.key_id.clone(),
         };
         let header = envelope::header(&stored.sealed).map_err(|_| damaged())?;
-        let key = match self.ring.at_hand(header.key) {
-            Some(key) => key,
-            None => match self.on_disk(move |ring| ring.find(&header)).await? {
-                Some(key) => key,
-                None => {
-                    return Err(VaultError::KeyMissing {
-                        key_id: header.key,
-                        credentials: 1,
-                        at_hand: self.on_disk(|ring| Ok(ring.in_words())).await?,
-                    });
-                }
-            },
-        };
-        open(&key, stored).ok_or_else(damaged)
+        match self.find(header).await? {
+            Some(key) => open(&key, stored).ok_or_else(damaged),
+            None => Err(self.missing(header.key, 1).await?),
+        }
     }
 
     /// Does what may wait for the disk, or compute, away from the async threads.
@@ -226,22 +235,29 @@ impl Credentials for Vault {
         name: &str,
         connector_type: &str,
     ) -> Result<Value, CredentialError> {
-        let stored = self.store.credential(namespace, name).await;
-        let stored = stored
-            .map_err(|error| CredentialError::Unavailable(error.into()))?
-            .ok_or_else(|| CredentialError::Missing(name.into()))?;
-        if stored.connector_type != connector_type {
-            return Err(CredentialError::Elsewhere {
-                name: name.into(),
-                made_for: stored.connector_type,
-            });
-        }
-        let secret = self.unseal(&stored).await.map_err(|error| match error {
-            VaultError::KeyMissing { .. } | VaultError::Damaged { .. } => {
-                CredentialError::Sealed(name.into())
+        let mut looks = 0;
+        let secret = loop {
+            let stored = self.store.credential(namespace, name).await;
+            let stored = stored
+                .map_err(|error| CredentialError::Unavailable(error.into()))?
+                .ok_or_else(|| CredentialError::Missing(name.into()))?;
+            if stored.connector_type != connector_type {
+                return Err(CredentialError::Elsewhere {
+                    name: name.into(),
+                    made_for: stored.connector_type,
+                });
             }
-            other => CredentialError::Unavailable(other.into()),
-        })?;
+            looks += 1;
+            match self.unseal(&stored).await {
+                Ok(secret) => break secret,
+                // Sealed anew since it was read, and its key dropped: the next look finds the new one.
+                Err(VaultError::KeyMissing { .. }) if looks < LOOKS => {}
+                Err(VaultError::KeyMissing { .. } | VaultError::Damaged { .. }) => {
+                    return Err(CredentialError::Sealed(name.into()));
+                }
+                Err(other) => return Err(CredentialError::Unavailable(other.into())),
+            }
+        };
         // The cause is left out: it may quote what it read.
         serde_json::from_slice(&secret).map_err(|_| CredentialError::Sealed(name.into()))
     }

@@ -207,7 +207,10 @@ impl Vault {
                 }
                 // Another rotation took it since it was read, and dropped its key; or the key is missing indeed.
                 Err(missing @ VaultError::KeyMissing { .. }) => {
-                    let now = self.store.credential(&stored.namespace, &stored.name).await?;
+                    let now = self
+                        .store
+                        .credential(&stored.namespace, &stored.name)
+                        .await?;
                     if now.is_some_and(|now| now.version == stored.version) {
                         return Err(missing);
                     }

@@ -175,13 +175,13 @@ impl Launcher {
         let area = self.backends.storage.area(&task.key);
         let started = executor.start(task, credential, area).await;
         let started = started.map_err(|error| match error.kind {
-                ExecutorErrorKind::Unavailable => {
-                    StepError::transient("the executor can't be reached").because(error)
-                }
-                ExecutorErrorKind::Refused => {
-                    StepError::permanent("the executor refused the step").because(error)
-                }
-            });
+            ExecutorErrorKind::Unavailable => {
+                StepError::transient("the executor can't be reached").because(error)
+            }
+            ExecutorErrorKind::Refused => {
+                StepError::permanent("the executor refused the step").because(error)
+            }
+        });
         match started {
             Ok(run) => Ok((run, redactor)),
             Err(error) => Err(redactor.error(error)),

@@ -149,7 +149,14 @@ fn forms_of(text: &str, secrets: &mut Vec<String>) {
         .collect();
     let base64 = base64(bytes);
     let for_urls = base64.replace('+', "-").replace('/', "_");
-    for form in [quoted.to_owned(), lower.to_uppercase(), lower, in_url, base64, for_urls] {
+    for form in [
+        quoted.to_owned(),
+        lower.to_uppercase(),
+        lower,
+        in_url,
+        base64,
+        for_urls,
+    ] {
         if form != text {
             secrets.push(form);
         }
@@ -161,10 +168,9 @@ fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len() * 4 / 3 + 2);
     for chunk in bytes.chunks(3) {
-        let group = chunk
-            .iter()
-            .enumerate()
-            .fold(0_u32, |group, (at, byte)| group | u32::from(*byte) << (16 - 8 * at));
+        let group = chunk.iter().enumerate().fold(0_u32, |group, (at, byte)| {
+            group | u32::from(*byte) << (16 - 8 * at)
+        });
         for digit in 0..=chunk.len() {
             let index = (group >> (18 - 6 * digit)) & 63;
             text.push(char::from(DIGITS[index as usize]));
@@ -198,7 +204,10 @@ mod tests {
             let padding = text.replace("==", "");
             assert_eq!(padding, "before [redacted] after", "{form}");
         }
-        assert_eq!(redactor.value(json!({ "n": 123_456 })), json!({ "n": REDACTED }));
+        assert_eq!(
+            redactor.value(json!({ "n": 123_456 })),
+            json!({ "n": REDACTED })
+        );
         assert_eq!(redactor.text("a plain line".into()), "a plain line");
     }
 
@@ -206,15 +215,20 @@ mod tests {
     fn each_line_of_a_key_is_found_by_itself() {
         let pem = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG\nshort\n-----END KEY-----\n";
         let redactor = Redactor::of(&json!({ "key": pem }));
-        assert_eq!(redactor.text("x MIIEvQIBADANBgkqhkiG y".into()), "x [redacted] y");
+        assert_eq!(
+            redactor.text("x MIIEvQIBADANBgkqhkiG y".into()),
+            "x [redacted] y"
+        );
         assert_eq!(redactor.text("short".into()), "short");
     }
 
     #[test]
     fn values_reports_and_errors_are_gone_through_whole() {
         let redactor = Redactor::of(&json!({ "password": "hunter2", "user": "etl" }));
-        let value = json!({ "hunter2": ["a hunter2 b", { "x": "hunter2" }, 1, null], "user": "etl" });
-        let expected = json!({ "[redacted]": ["a [redacted] b", { "x": REDACTED }, 1, null], "user": "etl" });
+        let value =
+            json!({ "hunter2": ["a hunter2 b", { "x": "hunter2" }, 1, null], "user": "etl" });
+        let expected =
+            json!({ "[redacted]": ["a [redacted] b", { "x": REDACTED }, 1, null], "user": "etl" });
         assert_eq!(redactor.value(value.clone()), expected);
         let report = redactor.report(Report::default().with_output(value));
         assert_eq!(report.output, expected);
@@ -226,13 +240,20 @@ mod tests {
         assert_eq!(error.source.unwrap().to_string(), "it said [redacted]");
         let innocent = StepError::permanent("no").because(std::io::Error::other("reset"));
         let innocent = redactor.error(innocent).source.unwrap();
-        assert!(innocent.downcast_ref::<std::io::Error>().is_some(), "it stays what it is");
+        assert!(
+            innocent.downcast_ref::<std::io::Error>().is_some(),
+            "it stays what it is"
+        );
     }
 
     #[test]
     fn no_credential_changes_nothing() {
         let redactor = Redactor::default();
         assert_eq!(redactor.text("hunter2".into()), "hunter2");
-        assert!(Redactor::of(&json!({ "a": "", "b": "xyz", "c": true, "d": 1 })).secrets.is_empty());
+        assert!(
+            Redactor::of(&json!({ "a": "", "b": "xyz", "c": true, "d": 1 }))
+                .secrets
+                .is_empty()
+        );
     }
 }

@@ -3,9 +3,10 @@
 //! Never in the environment or the arguments: every process of the same user can read those, and programs print them.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::time::Duration;
@@ -62,7 +63,10 @@ impl CredentialFile {
     }
 
     fn write_in(base: &Path, credential: &CommandCredential) -> std::io::Result<Self> {
-        let folder = nix::unistd::mkdtemp(&base.join(format!("{PREFIX}XXXXXX")))?;
+        // Its name need not be secret: it is ours alone, or it is not made.
+        let name = RandomState::new().hash_one(std::process::id());
+        let folder = base.join(format!("{PREFIX}{name:016x}"));
+        DirBuilder::new().mode(0o700).create(&folder)?;
         let path = folder.join(NAME);
         let written = OpenOptions::new()
             .write(true)
@@ -108,15 +112,17 @@ fn remove(folder: &Path) {
 
 /// Removes what processes left behind that were killed: files of this user that nobody has locked.
 fn sweep(base: &Path) {
-    let user = nix::unistd::geteuid().as_raw();
-    let Ok(entries) = std::fs::read_dir(base) else {
+    let (Ok(entries), Ok(ourselves)) = (std::fs::read_dir(base), std::fs::metadata("/proc/self"))
+    else {
         return;
     };
     for entry in entries.flatten() {
         let is_ours = entry.file_name().to_string_lossy().starts_with(PREFIX)
             && entry.metadata().is_ok_and(|about| {
                 let age = about.modified().ok().and_then(|at| at.elapsed().ok());
-                about.is_dir() && about.uid() == user && age.is_some_and(|age| age > LEFT_BEHIND)
+                about.is_dir()
+                    && about.uid() == ourselves.uid()
+                    && age.is_some_and(|age| age > LEFT_BEHIND)
             });
         if !is_ours {
             continue;

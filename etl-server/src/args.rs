@@ -129,7 +129,7 @@ pub(crate) enum Command {
     /// A job whose process is gone (killed, power) goes on under its own id, and no step that succeeded runs again. A job
     /// that has ended stays as it is: a new job of the same pipeline version and parameters is made, whose `retry_of` names
     /// it, and with `--from-failed` it takes over the results of the steps that succeeded. Output and exit status are those
-    /// of `etl run`.
+    /// of `etl run`. On a deployment's store its workers run the job, and this process watches it.
     #[command(after_help = "Examples:
   etl retry 0199c2f4-5b5e-7d31-9a52-0d4f6f1f6f10
   etl retry --from-failed 0199c2f4-5b5e-7d31-9a52-0d4f6f1f6f10")]
@@ -253,6 +253,9 @@ pub(crate) struct ServeArgs {
     /// What this process does; may be repeated [default: all]
     #[arg(long = "role", value_enum, value_name = "ROLE")]
     pub(crate) roles: Vec<Role>,
+    /// Take only jobs of pipelines that have this tag; may be repeated [default: any; also `tags`, ETL_TAGS]
+    #[arg(long = "tag", value_name = "TAG")]
+    pub(crate) tags: Vec<String>,
 }
 
 #[derive(Debug, clap::Args)]

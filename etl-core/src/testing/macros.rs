@@ -111,6 +111,7 @@ macro_rules! __store_cases {
                 the_first_claim_starts_the_job,
                 a_pipeline_at_its_limit_is_passed_over,
                 a_job_is_passed_over_at_a_limit_of_its_own,
+                a_claim_by_tags_passes_over_jobs_without_any_of_them,
                 the_end_of_a_job_makes_room_under_the_limit,
                 the_snapshot_has_everything_that_is_past_pending,
                 two_claimers_never_get_the_same_job,
@@ -201,6 +202,10 @@ macro_rules! __store_cases {
                 one_that_was_removed_is_gone_and_comes_back_as_another,
                 credentials_are_listed_by_namespace_and_name_in_pages,
                 racing_writers_of_a_credential_write_each_version_once,
+            }
+            hook {
+                hooks_wait_oldest_first_until_they_are_settled,
+                only_hooks_that_are_there_are_settled,
             }
             journal {
                 lines_are_kept_in_order_and_numbered_by_job,

@@ -3,6 +3,7 @@
 mod catalog;
 mod credentials;
 mod error;
+mod hooks;
 mod jobs;
 mod journal;
 mod schedules;
@@ -11,6 +12,7 @@ pub mod way;
 pub use catalog::{Catalog, PipelineFilter, PutPipeline, StoredPipeline};
 pub use credentials::{CredentialStore, CredentialWrite, PutCredential, Reseal, SealedCredential};
 pub use error::{Result, StoreError, StoreErrorKind};
+pub use hooks::{HookStore, SettledHook, WaitingHook};
 pub use jobs::{ClaimRequest, Claimed, JobStore, LeaseState, ReapRequest, Submitted};
 pub use journal::Journal;
 pub use schedules::{Due, Fire, FireOutcome, Fired, ScheduleStore};
@@ -19,6 +21,12 @@ pub use schedules::{Due, Fire, FireOutcome, Fired, ScheduleStore};
 ///
 /// # Contract
 /// Between the runtime and a database. Conformance: `etl_core::store_conformance!`; the in-memory store is the reference.
-pub trait Store: JobStore + Catalog + ScheduleStore + CredentialStore + Journal {}
+pub trait Store:
+    JobStore + Catalog + ScheduleStore + CredentialStore + HookStore + Journal
+{
+}
 
-impl<T: JobStore + Catalog + ScheduleStore + CredentialStore + Journal + ?Sized> Store for T {}
+impl<T: JobStore + Catalog + ScheduleStore + CredentialStore + HookStore + Journal + ?Sized> Store
+    for T
+{
+}

@@ -288,6 +288,13 @@ impl Voice {
                 key: self.key,
                 event: StepEvent::Checkpoint(self.redactor.value(state)),
             }),
+            StepEvent::Metric { name, value } => self.tell(Input::Step {
+                key: self.key,
+                event: StepEvent::Metric {
+                    name: self.redactor.text(name),
+                    value,
+                },
+            }),
             decides => self.tell(Input::Step {
                 key: self.key,
                 event: decides,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use etl_core::contract::{Credentials, EventBus};
+use etl_core::contract::{Credentials, EventBus, NoCredentials};
 use etl_core::memory::MemoryEvents;
 use etl_core::runtime::{Backends, Runtime, Scope, Settings, SystemClock};
 
@@ -68,8 +68,12 @@ async fn serve(
     roles: Roles,
     interrupts: &mut Interrupts,
 ) -> Result<(), Failure> {
-    // A wrong key is told before anything listens.
-    let credentials = deployment::credentials(config, store).await?;
+    // A wrong key is told before anything listens. Who runs no jobs needs none.
+    let credentials: Arc<dyn Credentials> = if roles.worker {
+        deployment::credentials(config, store).await?
+    } else {
+        Arc::new(NoCredentials)
+    };
     let draining = Arc::new(AtomicBool::new(false));
     let listener = health::listen(&config.bind).await?;
     let bound = listener.local_addr().map_err(|error| {

@@ -171,7 +171,7 @@ async fn a_secret_is_never_shown_and_never_stored() {
         br#"["canary-7f3e9a"]"#,
         b"canary-7f3e9a",
         b"{}",
-        &[b'1'; 70_000],
+        &vec![b'1'; 70_000],
     ] {
         let by = By("ana".into());
         let refused = vault.set("default", "x", "command", refused, &by).await;

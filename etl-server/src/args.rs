@@ -88,6 +88,19 @@ pub(crate) enum Command {
   etl submit monthly -p month=2024-01
   etl submit monthly.yaml --wait --json | jq .status")]
     Submit(SubmitArgs),
+    /// Prove that everything works and that no row waits for nobody
+    ///
+    /// Checks the store, its clock against this machine's, the queue and the storage by using them, and tells of each job, step,
+    /// schedule and hook that has not come to its end who has it, until when, and what moves it on. Nothing is changed.
+    ///
+    /// Exit status: 0 all is well; 1 something waits for nobody; 3 a system can't be used. With `--json`: {"ok", "checks":
+    /// [{"name", "ok", "message", "hint"}], "rows": [{"kind", "id", "pipeline", "status", "owner", "deadline", "rule", "problem",
+    /// "hint"}]}.
+    #[command(after_help = "Examples:
+  etl doctor
+  etl doctor --all
+  etl doctor --json | jq '.rows[] | select(.problem)'")]
+    Doctor(DoctorArgs),
     /// Bring the store's tables up to this version
     ///
     /// Any command that opens the store does the same; this one does nothing else, before a new version starts, say.
@@ -214,6 +227,7 @@ impl Command {
             Self::Keys(args) => match &args.action {
                 vault::KeysAction::Rotate(args) => args.json,
             },
+            Self::Doctor(args) => args.json,
             Self::Serve(_) | Self::Migrate | Self::Logs(_) | Self::Completions { .. } => false,
         }
     }
@@ -273,6 +287,16 @@ pub(crate) struct SubmitArgs {
     #[arg(long)]
     pub(crate) wait: bool,
     /// Print the job, or with `--wait` its outcome, as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DoctorArgs {
+    /// Show every open row, not only those with a problem
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Print what was found as one JSON document
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -172,6 +172,18 @@ fn amqp(url: &str) -> Result<Arc<dyn Queue>, Failure> {
     Ok(Arc::new(queue))
 }
 
+/// Connects to RabbitMQ and lets go of it.
+pub(crate) async fn reach_amqp(url: &str) -> Result<(), Failure> {
+    let queue = AmqpQueue::connect(url, AmqpOptions::default());
+    let queue = queue.await.map_err(|error| {
+        unreachable("RabbitMQ can't be reached")
+            .because(error)
+            .hint("jobs run all the same: workers find them by asking the store; see queue_url and the broker")
+    })?;
+    queue.close().await;
+    Ok(())
+}
+
 async fn postgres(url: &str) -> Result<OpenStore, Failure> {
     let store = PostgresStore::open(url, etl_store_postgres::Options::default()).await?;
     Ok(OpenStore::postgres(store))

@@ -5,6 +5,7 @@ mod backfill;
 mod cancel;
 mod connectors;
 mod credential;
+mod doctor;
 mod interrupts;
 mod job;
 mod jobs;
@@ -75,6 +76,7 @@ pub(crate) fn execute(args: Args) -> Result<Exit, Failure> {
             Command::Backfill(backfill) => backfill::execute(&config, &backfill).await,
             Command::Credential(credential) => credential::execute(&config, &credential).await,
             Command::Keys(keys) => keys::execute(&config, &keys).await,
+            Command::Doctor(doctor) => doctor::execute(&config, &doctor).await,
             Command::Completions { .. } | Command::Validate(_) | Command::Connectors(_) => {
                 Ok(Exit::Success)
             }

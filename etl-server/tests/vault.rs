@@ -317,6 +317,13 @@ fn a_wrong_or_missing_key_is_a_refusal_to_start() {
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
     let faulty = program.run(&["run", &file]).expect(2);
     assert!(!faulty.stderr.contains("not a key"), "{faulty:?}");
+    let doctor = program.run(&["doctor", "--json"]).expect(3).json();
+    let checks = doctor["checks"].as_array().unwrap();
+    assert!(
+        checks
+            .iter()
+            .any(|check| check["name"] == "vault" && check["ok"] == false)
+    );
     // Named elsewhere, the right one opens.
     let elsewhere = [("ETL_MASTER_KEY_FILE", away.to_str().unwrap())];
     program.run_with(&["run", &file], &elsewhere).expect(0);

@@ -30,8 +30,8 @@ pub(crate) struct Config {
     pub(crate) storage_url: String,
     /// Where a deployment listens.
     pub(crate) bind: String,
-    /// What opens stored credentials; no command of this program does yet.
-    master_key_file: PathBuf,
+    /// The keys that open stored credentials.
+    pub(crate) master_key_file: PathBuf,
     /// Where traces go.
     otlp_endpoint: Option<String>,
     /// How the program's own log is written; by default for people on a terminal, else as JSON.

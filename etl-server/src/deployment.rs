@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use etl_core::artifact::ArtifactStorage;
-use etl_core::contract::{Queue, Store};
+use etl_core::contract::{Credentials, Queue, Store};
 use etl_core::memory::MemoryQueue;
 use etl_core::registry::Registry;
 use etl_core::runtime::{Scope, SystemClock};
@@ -12,6 +12,7 @@ use etl_core::sdk::{Etl, EtlBuilder};
 use etl_queue_amqp::{AmqpOptions, AmqpQueue};
 use etl_store_postgres::PostgresStore;
 use etl_store_sqlite::SqliteStore;
+use etl_vault::{KeySource, Passphrase, Vault};
 
 use crate::config::{Config, Database, QueueKind};
 use crate::failure::{Exit, Failure};
@@ -214,21 +215,59 @@ pub(crate) fn artifacts(config: &Config) -> Result<ArtifactStorage, Failure> {
     storage::open(&config.storage_url)
 }
 
+/// The vault over the store, with the keys that the configuration and the environment name. Nothing is read yet.
+pub(crate) fn vault(config: &Config, store: &OpenStore) -> Result<Vault, Failure> {
+    let source = KeySource {
+        file: config.master_key_file.clone(),
+        // Machines of a deployment would each make another one.
+        may_make_file: matches!(config.database()?, Database::Sqlite(_)),
+        passphrase: passphrase("ETL_MASTER_PASSPHRASE")?,
+        old_passphrase: passphrase("ETL_MASTER_PASSPHRASE_OLD")?,
+    };
+    Ok(Vault::new(store.store().clone(), source))
+}
+
+/// What opens credentials for jobs. It is refused if a stored credential's key is not at hand.
+pub(crate) async fn credentials(
+    config: &Config,
+    store: &OpenStore,
+) -> Result<Arc<dyn Credentials>, Failure> {
+    let vault = vault(config, store)?;
+    vault.check().await?;
+    Ok(Arc::new(vault))
+}
+
+/// A passphrase: by the environment alone, because `etl.toml` is a file that is shown and shared.
+fn passphrase(variable: &str) -> Result<Option<Passphrase>, Failure> {
+    match std::env::var(variable) {
+        Ok(text) if text.is_empty() => Ok(None),
+        Ok(text) => match Passphrase::new(text) {
+            Ok(passphrase) => Ok(Some(passphrase)),
+            Err(error) => Err(Failure::input(format!("{variable} can't be used")).because(error)),
+        },
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => {
+            Err(Failure::input(format!("{variable} is not UTF-8")))
+        }
+    }
+}
+
 /// An engine over the store with what the configuration says beside it.
-pub(crate) fn engine(config: &Config, store: &OpenStore) -> Result<EtlBuilder, Failure> {
+pub(crate) async fn engine(config: &Config, store: &OpenStore) -> Result<EtlBuilder, Failure> {
     Ok(Etl::builder()
         .registry(registry())
         .store(Arc::clone(store.store()))
+        .credentials(credentials(config, store).await?)
         .storage(artifacts(config)?))
 }
 
 /// The engine over the store, for the jobs that it is handed and no others.
-pub(crate) fn own_engine(
+pub(crate) async fn own_engine(
     config: &Config,
     store: &OpenStore,
     parallelism: u16,
 ) -> Result<Etl, Failure> {
-    let builder = engine(config, store)?;
+    let builder = engine(config, store).await?;
     Ok(builder
         .scope(Scope::Own)
         .max_steps(parallelism.into())

@@ -5,6 +5,7 @@ mod claim;
 mod columns;
 mod commit;
 mod connect;
+mod credentials;
 mod journal;
 mod lease;
 mod letters;

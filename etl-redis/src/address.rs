@@ -184,7 +184,10 @@ mod tests {
             "rediss://etl:hunter2@example.org",
         ] {
             let shown = format!("{:?}", new(url).unwrap());
-            assert!(shown.contains("example.org") && !shown.contains("hunter2"), "{shown}");
+            assert!(
+                shown.contains("example.org") && !shown.contains("hunter2"),
+                "{shown}"
+            );
         }
         for url in [
             "redis://:hunter2@example.org:port/0",

@@ -95,5 +95,7 @@ impl StatusCache {
 /// A time to live as Redis takes it: never zero, and no more than a century.
 pub(crate) fn millis(keep: Duration) -> u64 {
     let century = 100 * 366 * 24 * 3600 * 1000;
-    u64::try_from(keep.as_millis()).unwrap_or(century).clamp(1, century)
+    u64::try_from(keep.as_millis())
+        .unwrap_or(century)
+        .clamp(1, century)
 }

@@ -59,11 +59,9 @@ pub(crate) enum Fault {
 impl Fault {
     pub(crate) fn of(self, op: &'static str) -> RedisError {
         let kind = match self {
-            Self::Address
-            | Self::Parameter
-            | Self::Prefix
-            | Self::Authorities
-            | Self::Value(_) => RedisErrorKind::Invalid,
+            Self::Address | Self::Parameter | Self::Prefix | Self::Authorities | Self::Value(_) => {
+                RedisErrorKind::Invalid
+            }
             Self::Server(_) => RedisErrorKind::Refused,
             Self::Timeout(_) | Self::Waiting | Self::Connection(_) => RedisErrorKind::Unavailable,
         };
@@ -88,9 +86,7 @@ impl From<redis::RedisError> for Fault {
         match error.code() {
             Some(code) if is_code(code) => Self::Server(code.to_owned()),
             Some(_) => Self::Server("an error".to_owned()),
-            None if error.is_unrecoverable_error() => {
-                Self::Connection(error.category().to_owned())
-            }
+            None if error.is_unrecoverable_error() => Self::Connection(error.category().to_owned()),
             None => Self::Server(error.category().to_owned()),
         }
     }

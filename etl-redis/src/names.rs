@@ -92,7 +92,10 @@ mod tests {
         assert_eq!(names.notifications(), "channel:global:notifications");
         let names = Names::new("blue:").unwrap();
         assert_eq!(names.notifications(), "blue:channel:global:notifications");
-        assert_eq!(names.key(&[&"lock", &"pipeline", &7]), "blue:lock:pipeline:7");
+        assert_eq!(
+            names.key(&[&"lock", &"pipeline", &7]),
+            "blue:lock:pipeline:7"
+        );
     }
 
     #[test]

@@ -107,7 +107,9 @@ impl SessionCache {
         let mut command = redis::cmd("DEL");
         command.arg(self.key(user, token));
         let removed = self.link.query::<u64>(&command).await;
-        removed.map(drop).map_err(|fault| fault.of("remove a session"))
+        removed
+            .map(drop)
+            .map_err(|fault| fault.of("remove a session"))
     }
 
     fn key(&self, user: Uuid, token: TokenHash) -> String {

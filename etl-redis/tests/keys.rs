@@ -6,9 +6,7 @@ mod server;
 use std::time::{Duration, Instant};
 
 use etl_core::model::{JobStatus, PipelineId, Timestamp, WorkerId};
-use etl_redis::{
-    JobSummary, LockName, Quota, RedisErrorKind, Session, SessionCache, TokenHash,
-};
+use etl_redis::{JobSummary, LockName, Quota, RedisErrorKind, Session, SessionCache, TokenHash};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -80,7 +78,11 @@ async fn without_redis_each_process_keeps_the_limit_itself_and_later_shares_agai
         }
         assert_eq!(allowed, 3);
     }
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        began.elapsed()
+    );
     server.start().await;
     let is_shared = async || limits.take("b", &quota).await.is_shared;
     eventually("the limit is shared", is_shared).await;
@@ -123,7 +125,9 @@ async fn a_summary_is_kept_for_its_time_and_an_older_one_never_takes_its_place()
     cache.put(job, &summary(2_000_000, 20), minute).await;
     cache.put(job, &summary(1_000_000, 10), minute).await;
     assert_eq!(cache.get(job).await, Some(summary(2_000_000, 20)));
-    cache.put(job, &summary(3_000_000, 30), Duration::from_millis(50)).await;
+    cache
+        .put(job, &summary(3_000_000, 30), Duration::from_millis(50))
+        .await;
     assert_eq!(cache.get(a_job()).await, None);
     eventually("it is forgotten", async || cache.get(job).await.is_none()).await;
     // One that is too long is not kept.
@@ -152,7 +156,10 @@ async fn a_session_is_given_until_it_is_removed_or_over() {
     put(&sessions, user, other, Duration::from_millis(50)).await;
     assert_eq!(sessions.get(user, token).await, Some(session));
     assert_eq!(sessions.get(Uuid::now_v7(), token).await, None);
-    eventually("it is over", async || sessions.get(user, other).await.is_none()).await;
+    eventually("it is over", async || {
+        sessions.get(user, other).await.is_none()
+    })
+    .await;
     sessions.remove(user, token).await.unwrap();
     assert_eq!(sessions.get(user, token).await, None);
     sessions.remove(user, token).await.unwrap();
@@ -165,7 +172,10 @@ async fn a_cache_that_is_away_is_a_miss_and_says_so_where_it_matters() {
     let (user, token) = (Uuid::now_v7(), TokenHash([7; 32]));
     put(&redis.sessions(), user, token, Duration::from_mins(1)).await;
     assert_eq!(redis.sessions().get(user, token).await, None);
-    redis.statuses().put(a_job(), &summary(1, 1), Duration::from_mins(1)).await;
+    redis
+        .statuses()
+        .put(a_job(), &summary(1, 1), Duration::from_mins(1))
+        .await;
     assert_eq!(redis.statuses().get(a_job()).await, None);
     let error = redis.sessions().remove(user, token).await.unwrap_err();
     assert_eq!(error.kind, RedisErrorKind::Unavailable);
@@ -181,7 +191,10 @@ async fn one_holds_a_lock_and_every_holder_has_a_larger_fence() {
     let name = LockName::Pipeline(PipelineId(Uuid::now_v7()));
     let acquire = async |hold| {
         let locks = redis.locks();
-        locks.acquire(name, WorkerId(Uuid::now_v7()), hold).await.unwrap()
+        locks
+            .acquire(name, WorkerId(Uuid::now_v7()), hold)
+            .await
+            .unwrap()
     };
     let minute = Duration::from_mins(1);
     let first = acquire(minute).await.expect("nobody has it");
@@ -227,7 +240,12 @@ async fn fences_grow_over_a_restart_that_forgets_everything() {
     let redis = server.open();
     let (name, hold) = (LockName::Credential(Uuid::nil()), Duration::from_mins(1));
     let worker = WorkerId(Uuid::now_v7());
-    let before = redis.locks().acquire(name, worker, hold).await.unwrap().unwrap();
+    let before = redis
+        .locks()
+        .acquire(name, worker, hold)
+        .await
+        .unwrap()
+        .unwrap();
     server.kill();
     server.start().await;
     let after = std::sync::Mutex::new(None);
@@ -239,7 +257,10 @@ async fn fences_grow_over_a_restart_that_forgets_everything() {
         true
     };
     eventually("it is taken", is_taken).await;
-    let after = after.into_inner().unwrap().expect("the server forgot who had it");
+    let after = after
+        .into_inner()
+        .unwrap()
+        .expect("the server forgot who had it");
     assert!(after.fence() > before.fence());
     assert!(!before.renew(hold).await.unwrap());
 }

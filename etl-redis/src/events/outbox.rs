@@ -152,7 +152,8 @@ impl Outbox {
     /// So many notices were sent, and it was told of so many that they are gone.
     pub(super) fn sent(&self, notices: u64, gone: u64) {
         self.line().counts.published += notices;
-        self.settled.send_modify(|settled| *settled += notices + gone);
+        self.settled
+            .send_modify(|settled| *settled += notices + gone);
     }
 
     /// What was taken and not told: a gap of so many notices, of which so many are lost only now, and what comes after it.

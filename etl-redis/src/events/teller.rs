@@ -181,7 +181,8 @@ impl Teller {
         match job {
             Some(job) => {
                 let channels = names.channels_of(job);
-                self.bounded(session.connection.subscribe(&channels[..])).await?;
+                self.bounded(session.connection.subscribe(&channels[..]))
+                    .await?;
             }
             None => {
                 let pattern = names.channels_of_all();
@@ -218,11 +219,13 @@ impl Teller {
         match job {
             Some(job) => {
                 let channels = names.channels_of(job);
-                self.bounded(session.connection.unsubscribe(&channels[..])).await?;
+                self.bounded(session.connection.unsubscribe(&channels[..]))
+                    .await?;
             }
             None => {
                 let pattern = names.channels_of_all();
-                self.bounded(session.connection.punsubscribe(pattern)).await?;
+                self.bounded(session.connection.punsubscribe(pattern))
+                    .await?;
             }
         }
         Ok(())

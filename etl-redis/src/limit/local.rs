@@ -82,7 +82,10 @@ mod tests {
         };
         for left in (0..5).rev() {
             let allowed = take(0);
-            assert!(allowed.is_allowed && allowed.remaining == left, "{allowed:?}");
+            assert!(
+                allowed.is_allowed && allowed.remaining == left,
+                "{allowed:?}"
+            );
         }
         let refused = take(0);
         assert!(!refused.is_allowed);
@@ -99,14 +102,34 @@ mod tests {
     fn a_full_table_gives_nobody_a_fresh_bucket_and_forgets_what_is_over() {
         let (buckets, quota, now) = (LocalBuckets::default(), quota(1, 60), Instant::now());
         for n in 0..BUCKETS {
-            assert!(buckets.take_at(format!("ratelimit:{n}"), &quota, now).is_allowed);
+            assert!(
+                buckets
+                    .take_at(format!("ratelimit:{n}"), &quota, now)
+                    .is_allowed
+            );
         }
         // The last place, shared.
-        assert!(buckets.take_at("ratelimit:x".into(), &quota, now).is_allowed);
-        assert!(!buckets.take_at("ratelimit:y".into(), &quota, now).is_allowed);
-        assert!(!buckets.take_at("ratelimit:0".into(), &quota, now).is_allowed);
+        assert!(
+            buckets
+                .take_at("ratelimit:x".into(), &quota, now)
+                .is_allowed
+        );
+        assert!(
+            !buckets
+                .take_at("ratelimit:y".into(), &quota, now)
+                .is_allowed
+        );
+        assert!(
+            !buckets
+                .take_at("ratelimit:0".into(), &quota, now)
+                .is_allowed
+        );
         let later = now + Duration::from_mins(2);
-        assert!(buckets.take_at("ratelimit:y".into(), &quota, later).is_allowed);
+        assert!(
+            buckets
+                .take_at("ratelimit:y".into(), &quota, later)
+                .is_allowed
+        );
         assert_eq!(buckets.0.lock().unwrap().len(), 1);
     }
 
@@ -121,7 +144,10 @@ mod tests {
             ("a", 10, Duration::ZERO),
             ("a", 1, Duration::MAX),
         ] {
-            assert!(Quota::new(name, calls, period).is_err(), "{name} {calls} {period:?}");
+            assert!(
+                Quota::new(name, calls, period).is_err(),
+                "{name} {calls} {period:?}"
+            );
         }
     }
 }

@@ -33,7 +33,9 @@ impl Quota {
         }
         let interval = Duration::from_micros(super::micros(period) / u64::from(calls));
         if interval.is_zero() || period > Duration::from_hours(31 * 24) {
-            return refused("a quota's period is at most 31 days and at least a microsecond for each call");
+            return refused(
+                "a quota's period is at most 31 days and at least a microsecond for each call",
+            );
         }
         Ok(Self {
             endpoint,

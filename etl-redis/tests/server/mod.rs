@@ -72,8 +72,25 @@ impl Private {
 
     /// Starts it, empty, and waits until it answers.
     pub(crate) async fn start(&mut self) {
+        self.start_with(&[]).await;
+    }
+
+    /// Starts it so that it speaks TLS too; at which port.
+    pub(crate) async fn start_tls(&mut self, certificate: &str, key: &str) -> u16 {
+        let (at, port) = (self.folder.path(), Self::new().port);
+        std::fs::write(at.join("cert.pem"), certificate).unwrap();
+        std::fs::write(at.join("key.pem"), key).unwrap();
+        let number = port.to_string();
+        let tls = ["--tls-port", &number, "--tls-auth-clients", "no"];
+        let files = ["--tls-cert-file", "cert.pem", "--tls-key-file", "key.pem"];
+        self.start_with(&[&tls[..], &files[..]].concat()).await;
+        port
+    }
+
+    async fn start_with(&mut self, more: &[&str]) {
         let child = Command::new("redis-server")
             .args(["--port", &self.port.to_string()])
+            .args(more)
             .args(["--bind", "127.0.0.1", "--requirepass", PASSWORD])
             .args(["--save", "", "--appendonly", "no"])
             .current_dir(self.folder.path())
@@ -84,7 +101,10 @@ impl Private {
             .expect("redis-server is installed");
         self.child = Some(child);
         // A handle of its own for each try: one that failed waits before the next.
-        eventually("the server answers", async || self.open().ping().await.is_ok()).await;
+        eventually("the server answers", async || {
+            self.open().ping().await.is_ok()
+        })
+        .await;
     }
 
     /// Ends it as a power cut would.

@@ -38,7 +38,7 @@ async fn processes_share_a_limit_and_no_more_than_it_is_allowed() {
     assert!(refused.retry_after > Duration::ZERO && refused.retry_after <= interval);
     // Another subject and another endpoint have their own.
     assert_eq!(limits.take("10.0.0.2", &quota).await.remaining, 49);
-    let other = Quota::new("search", 2, Duration::from_secs(60)).unwrap();
+    let other = Quota::new("search", 2, Duration::from_mins(1)).unwrap();
     assert_eq!(limits.take("10.0.0.1", &other).await.remaining, 1);
     assert_eq!(limits.take(&"x".repeat(100_000), &other).await.remaining, 1);
     assert!(limits.take(&"x".repeat(100_000), &other).await.is_shared);

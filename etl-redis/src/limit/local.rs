@@ -53,7 +53,7 @@ fn decide(full_after: Duration, quota: &Quota) -> (Decision, Duration) {
     } else {
         (true, after)
     };
-    let left = (span - full).as_micros() / interval.as_micros();
+    let left = span.saturating_sub(full).as_micros() / interval.as_micros();
     let decision = Decision {
         is_allowed,
         is_shared: false,

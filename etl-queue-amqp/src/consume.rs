@@ -12,18 +12,19 @@ use etl_core::model::Hint;
 use futures_util::future::{join_all, select_all, try_join_all};
 use futures_util::{FutureExt as _, StreamExt as _};
 
+use lapin::message::Delivery as Message;
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions,
     BasicQosOptions,
 };
 use lapin::types::{FieldTable, ShortString};
-use lapin::{Acker, Consumer, message};
+use lapin::{Acker, Consumer};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::{Broker, Session, bounded, waits};
 use crate::error::Fault;
-use crate::message::decode;
+use crate::message;
 use crate::publish::Publisher;
 use crate::topology::Band;
 
@@ -248,9 +249,9 @@ impl Taker {
         &self,
         session: &Session,
         queue: &ShortString,
-        message: message::Delivery,
+        message: Message,
     ) -> Result<Option<Taken>, Fault> {
-        match decode(&message.data) {
+        match message::read(&message.data, &message.properties) {
             Ok(hint) => Ok(Some(Taken {
                 hint,
                 acker: Some(message.acker),

@@ -86,6 +86,19 @@ pub(crate) enum Command {
   etl submit monthly -p month=2024-01
   etl submit monthly.yaml --wait --json | jq .status")]
     Submit(SubmitArgs),
+    /// Prove that everything works and that no row waits for nobody
+    ///
+    /// Checks the store, its clock against this machine's, the queue and the storage by using them, and tells of each job, step,
+    /// schedule and hook that has not come to its end who has it, until when, and what moves it on. Nothing is changed.
+    ///
+    /// Exit status: 0 all is well; 1 something waits for nobody; 3 a system can't be used. With `--json`: {"ok", "checks":
+    /// [{"name", "ok", "message", "hint"}], "rows": [{"kind", "id", "pipeline", "status", "owner", "deadline", "rule", "problem",
+    /// "hint"}]}.
+    #[command(after_help = "Examples:
+  etl doctor
+  etl doctor --all
+  etl doctor --json | jq '.rows[] | select(.problem)'")]
+    Doctor(DoctorArgs),
     /// Bring the store's tables up to this version
     ///
     /// Any command that opens the store does the same; this one does nothing else, before a new version starts, say.
@@ -127,7 +140,7 @@ pub(crate) enum Command {
     /// A job whose process is gone (killed, power) goes on under its own id, and no step that succeeded runs again. A job
     /// that has ended stays as it is: a new job of the same pipeline version and parameters is made, whose `retry_of` names
     /// it, and with `--from-failed` it takes over the results of the steps that succeeded. Output and exit status are those
-    /// of `etl run`.
+    /// of `etl run`. On a deployment's store its workers run the job, and this process watches it.
     #[command(after_help = "Examples:
   etl retry 0199c2f4-5b5e-7d31-9a52-0d4f6f1f6f10
   etl retry --from-failed 0199c2f4-5b5e-7d31-9a52-0d4f6f1f6f10")]
@@ -196,6 +209,7 @@ impl Command {
             Self::Schedules(args) => args.json,
             Self::Backfill(args) => args.json,
             Self::Submit(args) => args.json,
+            Self::Doctor(args) => args.json,
             Self::Serve(_) | Self::Migrate | Self::Logs(_) | Self::Completions { .. } => false,
         }
     }
@@ -235,6 +249,9 @@ pub(crate) struct ServeArgs {
     /// What this process does; may be repeated [default: all]
     #[arg(long = "role", value_enum, value_name = "ROLE")]
     pub(crate) roles: Vec<Role>,
+    /// Take only jobs of pipelines that have this tag; may be repeated [default: any; also `tags`, ETL_TAGS]
+    #[arg(long = "tag", value_name = "TAG")]
+    pub(crate) tags: Vec<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -252,6 +269,16 @@ pub(crate) struct SubmitArgs {
     #[arg(long)]
     pub(crate) wait: bool,
     /// Print the job, or with `--wait` its outcome, as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DoctorArgs {
+    /// Show every open row, not only those with a problem
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Print what was found as one JSON document
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -9,7 +9,7 @@ use etl_redis::{Redis, RedisOptions};
 use figment::Figment;
 use figment::error::Kind;
 use figment::providers::{Format, Serialized, Toml};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::args::{LogFormat, SettingArgs};
 use crate::failure::Failure;
@@ -37,6 +37,11 @@ pub(crate) struct Config {
     otlp_endpoint: Option<String>,
     /// How the program's own log is written; by default for people on a terminal, else as JSON.
     pub(crate) log_format: Option<LogFormat>,
+    /// Only jobs of pipelines that have one of these tags are taken by a worker; none for any.
+    #[serde(deserialize_with = "tags")]
+    pub(crate) tags: Vec<String>,
+    /// Days for which logs are kept in Postgres.
+    pub(crate) log_days: u32,
     /// How many jobs a worker runs at once.
     pub(crate) max_jobs: u16,
     /// How many steps a worker runs at once, over all jobs.
@@ -56,6 +61,8 @@ impl Default for Config {
             master_key_file: ".etl/master.key".into(),
             otlp_endpoint: None,
             log_format: None,
+            tags: Vec::new(),
+            log_days: 90,
             max_jobs: 32,
             max_steps: None,
             drain_seconds: 30,
@@ -63,7 +70,7 @@ impl Default for Config {
     }
 }
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 13] = [
     "database_url",
     "queue_url",
     "events_url",
@@ -72,10 +79,36 @@ const KEYS: [&str; 11] = [
     "master_key_file",
     "otlp_endpoint",
     "log_format",
+    "tags",
+    "log_days",
     "max_jobs",
     "max_steps",
     "drain_seconds",
 ];
+
+/// Tags as a list, or as a text with commas between them, which is what an environment can say.
+fn tags<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(
+        untagged,
+        expecting = "a list of tags, or a text with commas between them"
+    )]
+    enum Tags {
+        List(Vec<String>),
+        Text(String),
+        Number(u64),
+    }
+    let tags = match Tags::deserialize(deserializer)? {
+        Tags::List(tags) => tags,
+        Tags::Text(text) => text.split(',').map(str::to_owned).collect(),
+        Tags::Number(number) => vec![number.to_string()],
+    };
+    let trimmed = tags.iter().map(|tag| tag.trim());
+    Ok(trimmed
+        .filter(|tag| !tag.is_empty())
+        .map(str::to_owned)
+        .collect())
+}
 
 impl Config {
     /// Reads the configuration, and refuses what this program can't do instead of passing over it.

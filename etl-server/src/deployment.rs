@@ -18,6 +18,9 @@ use crate::config::{Config, Database, EventsKind, QueueKind};
 use crate::failure::{Exit, Failure};
 use crate::storage;
 
+/// Who only looks drops no logs: how long they are kept is the servers' configuration.
+const FOR_EVER: u32 = u32::MAX;
+
 /// Everything that this program can do in a step.
 pub(crate) fn registry() -> Registry {
     etl_connectors::builtin()
@@ -79,7 +82,7 @@ pub(crate) async fn serve(config: &Config) -> Result<OpenStore, Failure> {
         Database::Sqlite(path) => Ok(OpenStore::sqlite(
             SqliteStore::open(path, Arc::new(SystemClock)).await?,
         )),
-        Database::Postgres(url) => postgres(&url).await,
+        Database::Postgres(url) => postgres(&url, config.log_days).await,
     }
 }
 
@@ -109,11 +112,19 @@ pub(crate) async fn serve_remembered(config: &Config) -> Result<OpenStore, Failu
     }
 }
 
+/// The store's tables, brought up to this version.
+pub(crate) async fn migrate(config: &Config) -> Result<OpenStore, Failure> {
+    match config.database()? {
+        Database::Sqlite(_) => serve(config).await,
+        Database::Postgres(url) => postgres(&url, FOR_EVER).await,
+    }
+}
+
 /// The store to change what it remembers: a file as its one server, a Postgres beside others.
 pub(crate) async fn manage(config: &Config) -> Result<OpenStore, Failure> {
     match config.database()? {
         Database::Sqlite(_) => serve_remembered(config).await,
-        Database::Postgres(_) => serve(config).await,
+        Database::Postgres(url) => postgres(&url, FOR_EVER).await,
     }
 }
 
@@ -136,7 +147,7 @@ pub(crate) async fn look_if_there(config: &Config) -> Result<Option<OpenStore>, 
         Database::Sqlite(path) => Ok(Some(OpenStore::sqlite(
             SqliteStore::open_shared(path, Arc::new(SystemClock)).await?,
         ))),
-        Database::Postgres(url) => postgres(&url).await.map(Some),
+        Database::Postgres(url) => postgres(&url, FOR_EVER).await.map(Some),
     }
 }
 
@@ -195,8 +206,24 @@ fn redis(url: &str) -> Result<Redis, Failure> {
         .map_err(|error| unreachable("redis can't be used").because(error))
 }
 
-async fn postgres(url: &str) -> Result<OpenStore, Failure> {
-    let store = PostgresStore::open(url, etl_store_postgres::Options::default()).await?;
+/// Connects to RabbitMQ and lets go of it.
+pub(crate) async fn reach_amqp(url: &str) -> Result<(), Failure> {
+    let queue = AmqpQueue::connect(url, AmqpOptions::default());
+    let queue = queue.await.map_err(|error| {
+        unreachable("RabbitMQ can't be reached")
+            .because(error)
+            .hint("jobs run all the same: workers find them by asking the store; see queue_url and the broker")
+    })?;
+    queue.close().await;
+    Ok(())
+}
+
+async fn postgres(url: &str, log_days: u32) -> Result<OpenStore, Failure> {
+    let options = etl_store_postgres::Options {
+        log_days: Some(log_days),
+        ..Default::default()
+    };
+    let store = PostgresStore::open(url, options).await?;
     Ok(OpenStore::postgres(store))
 }
 

@@ -17,7 +17,7 @@ use crate::view::{count, print_json, say};
 pub(crate) enum Exit {
     /// It went well.
     Success = 0,
-    /// The job failed.
+    /// The job failed, or what was looked at is not as it should be.
     JobFailed = 1,
     /// The input is wrong.
     BadInput = 2,
@@ -114,6 +114,17 @@ impl Failure {
         self
     }
 
+    /// The message with its causes.
+    pub(crate) fn in_one_line(&self) -> String {
+        let message = std::iter::once(self.message.clone()).chain(self.causes());
+        message.collect::<Vec<_>>().join(": ")
+    }
+
+    /// What to do.
+    pub(crate) fn hint_text(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
     /// Says on standard error what was wrong and what to do; for a program also as the one document that it waits for.
     pub(crate) fn report(self, json: bool) {
         for fault in &self.faults {
@@ -139,10 +150,7 @@ impl Failure {
             return json!({ "valid": false, "errors": self.faults });
         }
         let errors = if self.faults.is_empty() {
-            let causes = self.causes();
-            let message = std::iter::once(self.message).chain(causes);
-            let message: Vec<String> = message.collect();
-            vec![InputFault::general(message.join(": "), self.hint)]
+            vec![InputFault::general(self.in_one_line(), self.hint)]
         } else {
             self.faults
         };

@@ -8,6 +8,7 @@ use etl_core::model::{
     Fence, JobId, JobSnapshot, LeaseRef, PipelineId, PipelineRef, StepSnapshot, Timestamp, WorkerId,
 };
 use serde::Serialize;
+use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
@@ -33,6 +34,7 @@ struct Candidate {
     id: JobId,
     pipeline: PipelineId,
     limit: Option<i64>,
+    tags: Vec<String>,
     /// Its place in the order of claiming.
     place: (i64, String, String),
 }
@@ -115,6 +117,7 @@ async fn whatever_waits(
             .bind(&after.2)
             .bind(json(&full)?)
             .bind(wanted as i64)
+            .bind((!request.tags.is_empty()).then_some(&request.tags))
             .fetch_all(&mut *tx.conn)
             .await?;
         for row in &rows {
@@ -141,7 +144,7 @@ impl Taken {
         request: &ClaimRequest,
     ) -> Result<bool> {
         let pipeline = candidate.pipeline;
-        if self.jobs.contains(&candidate.id) {
+        if self.jobs.contains(&candidate.id) || !request.wants(&candidate.tags) {
             return Ok(false);
         }
         if let Some(limit) = candidate.limit {
@@ -220,6 +223,7 @@ fn candidate(row: &PgRow) -> Result<Candidate> {
         id: row.parsed(2)?,
         pipeline: row.parsed(3)?,
         limit: row.opt_int(4)?,
+        tags: row.try_get(5)?,
         // The largest priority comes first.
         place: (-row.int(0)?, row.str(1)?.into(), row.str(2)?.into()),
     })
@@ -332,16 +336,17 @@ pub(crate) const PENDING: &str = "
 
 /// What waits for a claimer, after a place in the order. The priority is told as its negative.
 const WAITING: &str = "
-    SELECT priority::bigint, etl_text(created_at), id::text, pipeline_id::text, concurrency_limit FROM job_executions
+    SELECT priority::bigint, etl_text(created_at), id::text, pipeline_id::text, concurrency_limit, tags FROM job_executions
     WHERE status IN ('pending', 'queued')
         AND priority <= -$1 AND (priority < -$1 OR (created_at, id) > ($2::timestamptz, $3::uuid))
         AND (concurrency_limit IS NULL OR NOT EXISTS (
             SELECT 1 FROM jsonb_array_elements($4::jsonb) f
             WHERE (f->>0)::uuid = pipeline_id AND (f->>1)::bigint = concurrency_limit))
+        AND ($6::text[] IS NULL OR tags && $6::text[])
     ORDER BY priority DESC, created_at, id LIMIT $5";
 
 const NAMED: &str = "
-    SELECT j.priority::bigint, etl_text(j.created_at), j.id::text, j.pipeline_id::text, j.concurrency_limit
+    SELECT j.priority::bigint, etl_text(j.created_at), j.id::text, j.pipeline_id::text, j.concurrency_limit, j.tags
     FROM job_executions j
     WHERE j.id IN (SELECT v::uuid FROM jsonb_array_elements_text($1::jsonb) v) AND j.status IN ('pending', 'queued')";
 
@@ -363,7 +368,7 @@ const CLAIM: &str = "
 const BEGUN: &str = "
     SELECT s.job_id::text, s.order_index::bigint, s.item_index::bigint, s.status, s.attempt::bigint, s.lost::bigint,
         etl_text(s.next_run_at), s.items::text, s.output_data::text, s.artifacts::text, s.rows_processed, s.bytes_transferred,
-        s.skip_reason, c.seq, c.state::text
+        s.skip_reason, c.seq, c.state::text, s.returned::bigint
     FROM step_executions s
     LEFT JOIN step_checkpoints c
         ON c.job_id = s.job_id AND c.order_index = s.order_index AND c.item_index = s.item_index

@@ -19,7 +19,7 @@ macro_rules! step_columns {
          etl_text(s.completed_at), s.duration_ms, etl_text(s.next_run_at), s.item_count::bigint, s.output_data::text, \
          s.artifacts::text, s.rows_processed, s.bytes_transferred, s.metrics::text, s.skip_reason, s.error_class, \
          s.error_message, s.error_stack, s.id::text, s.step_id::text, s.progress::bigint, s.input_data::text, s.logs_url, \
-         s.artifacts_url, etl_text(s.created_at)"
+         s.artifacts_url, etl_text(s.created_at), s.returned::bigint"
     };
 }
 pub(crate) use step_columns;

@@ -2,10 +2,17 @@
 
 use std::collections::HashSet;
 
-use crate::text::json;
+use async_trait::async_trait;
+use etl_core::contract::StoreErrorKind;
+use etl_core::contract::store::{HookStore, Result as StoreResult, SettledHook, WaitingHook};
 use etl_core::model::{DeadLetter, HookRow, JobId, StepKey};
-use etl_store_sql::{Columns, LetterRow, Result, StoredHook, dead_letter, hook};
+use etl_store_sql::{
+    Answers, Columns, Fault, LetterRow, Result, StoredHook, dead_letter, hook, time,
+};
 use sqlx::PgPool;
+
+use crate::PostgresStore;
+use crate::text::json;
 
 use crate::writer::Tx;
 
@@ -74,6 +81,61 @@ pub(crate) async fn hooks(pool: &PgPool, job: JobId) -> Result<Vec<HookRow>> {
     rows.iter().map(hook).collect()
 }
 
+/// Settles hooks that wait.
+pub(crate) async fn settle(tx: &mut Tx<'_>, settled: &[&SettledHook]) -> Result<Answers<()>> {
+    let mut answers = Vec::with_capacity(settled.len());
+    for settled in settled {
+        let written = sqlx::query(SETTLE)
+            .bind(settled.job.to_string())
+            .bind(i64::from(settled.position))
+            .bind(
+                settled
+                    .error
+                    .as_ref()
+                    .map(|error| error.replace('\0', "\u{fffd}")),
+            )
+            .bind(time(tx.now))
+            .execute(&mut *tx.conn)
+            .await?;
+        answers.push(if written.rows_affected() == 0 {
+            let message = "there is no such hook";
+            Err(Fault::said(StoreErrorKind::NotFound, message))
+        } else {
+            Ok(())
+        });
+    }
+    Ok(answers)
+}
+
+#[async_trait]
+impl HookStore for PostgresStore {
+    async fn waiting_hooks(&self, limit: usize) -> StoreResult<Vec<WaitingHook>> {
+        let list = async {
+            let rows = sqlx::query(WAITING)
+                .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+                .fetch_all(self.readers())
+                .await?;
+            let mut waiting = Vec::with_capacity(rows.len());
+            for row in &rows {
+                match (row.parsed(2), hook(row)) {
+                    (Ok(job), Ok(hook)) => waiting.push(WaitingHook { job, hook }),
+                    // Others must not wait for it.
+                    (Err(fault), _) | (_, Err(fault)) => {
+                        let job_id = row.str(2)?;
+                        tracing::error!(job_id, error = ?fault, "a hook can't be read and was passed over");
+                    }
+                }
+            }
+            Ok(waiting)
+        };
+        list.await.map_err(|fault: Fault| fault.of("waiting_hooks"))
+    }
+
+    async fn settle_hook(&self, settled: SettledHook) -> StoreResult<()> {
+        self.ask(settled).await
+    }
+}
+
 const KNOWN_LETTERS: &str = "
     SELECT job_id::text, order_index::bigint, item_index::bigint FROM dead_letters
     WHERE job_id IN (SELECT v::uuid FROM jsonb_array_elements_text($1::jsonb) v)";
@@ -98,3 +160,14 @@ const LETTERS: &str = "
     WHERE job_id = $1::uuid ORDER BY order_index, item_index";
 
 const HOOKS: &str = "SELECT position::bigint, target::text FROM job_hooks WHERE job_id = $1::uuid ORDER BY position";
+
+const WAITING: &str = "
+    SELECT position::bigint, target::text, job_id::text FROM job_hooks
+    WHERE status = 'pending' AND kind = 'trigger_pipeline' ORDER BY created_at, job_id, position LIMIT $1";
+
+const SETTLE: &str = "
+    UPDATE job_hooks SET
+        status = CASE WHEN status <> 'pending' THEN status WHEN $3::text IS NULL THEN 'done' ELSE 'failed' END,
+        error = CASE WHEN status = 'pending' THEN $3::text ELSE error END,
+        completed_at = coalesce(completed_at, $4::timestamptz)
+    WHERE job_id = $1::uuid AND position = $2::int";

@@ -8,6 +8,7 @@ mod connect;
 mod journal;
 mod lease;
 mod letters;
+mod log_days;
 mod notify;
 mod open;
 mod schedules;

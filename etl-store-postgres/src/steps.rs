@@ -92,6 +92,7 @@ const WRITE: &str = "
         status = e.status,
         attempt = coalesce(e.attempt, s.attempt),
         lost = coalesce(e.lost, s.lost),
+        returned = coalesce(e.returned, s.returned),
         progress = coalesce(e.progress, s.progress),
         next_run_at = e.next_run_at,
         started_at = coalesce(e.started_at, s.started_at),
@@ -109,8 +110,8 @@ const WRITE: &str = "
         error_message = coalesce(e.error_message, s.error_message),
         error_stack = coalesce(e.error_stack, s.error_stack)
     FROM jsonb_to_recordset($1::jsonb) AS e(
-        job uuid, step int, item int, status text, attempt int, lost int, progress int, next_run_at timestamptz,
-        started_at timestamptz, completed_at timestamptz, duration_ms bigint, output_data text, items text, item_count int,
+        job uuid, step int, item int, status text, attempt int, lost int, returned int, progress int,
+        next_run_at timestamptz, started_at timestamptz, completed_at timestamptz, duration_ms bigint, output_data text, items text, item_count int,
         artifacts text, rows_processed bigint, bytes_transferred bigint, metrics text, skip_reason text, error_class text,
         error_message text, error_stack text)
     WHERE s.job_id = e.job AND s.order_index = e.step AND s.item_index = e.item";

@@ -187,13 +187,13 @@ const ON_THEIR_WAY: &str = "
 const INSERT_JOBS: &str = "
     INSERT INTO job_executions (
         id, pipeline_id, pipeline_version, trigger_type, triggered_by, scheduled_for, parameters, context, priority,
-        concurrency_limit, idempotency_key, retry_of, retry_attempt, waiting_since, created_at)
+        concurrency_limit, idempotency_key, retry_of, retry_attempt, tags, waiting_since, created_at)
     SELECT id, pipeline_id, version, trigger_type, triggered_by, scheduled_for, parameters::jsonb, context::jsonb, priority,
-        concurrency_limit, idempotency_key, retry_of, retry_attempt, $2::timestamptz, $2::timestamptz
+        concurrency_limit, idempotency_key, retry_of, retry_attempt, tags, $2::timestamptz, $2::timestamptz
     FROM jsonb_to_recordset($1::jsonb) AS e(
         id uuid, pipeline_id uuid, version bigint, trigger_type text, triggered_by text, scheduled_for timestamptz,
         parameters text, context text, priority int, concurrency_limit bigint, idempotency_key text, retry_of uuid,
-        retry_attempt bigint)";
+        retry_attempt bigint, tags text[])";
 
 const INSERT_PENDING: &str = "
     INSERT INTO step_executions (id, job_id, step_id, order_index, created_at)

@@ -318,6 +318,7 @@ fn fill(write: &mut StepWrite, to: StepStatus, patch: &StepPatch) -> Result<()> 
         bytes_transferred,
         metrics,
         lost,
+        returned,
         skip_reason,
         error_class,
         error,
@@ -330,6 +331,7 @@ fn fill(write: &mut StepWrite, to: StepStatus, patch: &StepPatch) -> Result<()> 
     write.bytes_transferred = bytes_transferred.map(count);
     write.metrics = metrics.as_ref().map(json).transpose()?;
     write.lost = *lost;
+    write.returned = *returned;
     write.skip_reason = skip_reason.map(etl_core::model::SkipReason::as_str);
     write.error_class = error_class.map(etl_core::model::ErrorClass::as_str);
     write.error_message.clone_from(error);

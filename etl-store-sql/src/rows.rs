@@ -237,6 +237,7 @@ pub fn step_record(
         error_message: row.owned(17)?,
         error_stack: row.owned(18)?,
         created_at: row.parsed(25)?,
+        returned: row.number(26)?,
     })
 }
 
@@ -259,6 +260,7 @@ pub fn step_snapshot(row: &impl Columns) -> Result<(JobId, StepSnapshot)> {
         bytes_transferred: row.number(11)?,
         skip_reason: row.opt_parsed(12)?,
         checkpoint,
+        returned: row.number(15)?,
     };
     Ok((row.parsed(0)?, snapshot))
 }

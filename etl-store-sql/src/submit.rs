@@ -36,6 +36,7 @@ pub struct JobRow {
     idempotency_key: Option<String>,
     retry_of: Option<JobId>,
     retry_attempt: u32,
+    tags: Vec<String>,
 }
 
 /// A pending row of `step_executions`: its id, the job, the step's id, `order_index`.
@@ -155,6 +156,7 @@ fn add(rows: &mut NewRows, job: &NewJob) -> Result<()> {
         idempotency_key: job.idempotency_key.clone(),
         retry_of: job.retry_of,
         retry_attempt: job.retry_attempt,
+        tags: job.document.tags.clone(),
     });
     rows.taken.extend(taken_rows);
     rows.pending.extend(

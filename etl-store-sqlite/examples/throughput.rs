@@ -104,6 +104,7 @@ async fn run(store: &SqliteStore, worker: WorkerId, job: NewJob) {
             jobs: Some(vec![id]),
             limit: 1,
             ttl: Duration::from_secs(20),
+            tags: Vec::new(),
         })
         .await
         .unwrap();
@@ -174,6 +175,7 @@ async fn wide_job(store: &SqliteStore, steps: usize) {
             jobs: Some(vec![id]),
             limit: 1,
             ttl: Duration::from_secs(20),
+            tags: Vec::new(),
         })
         .await
         .unwrap();

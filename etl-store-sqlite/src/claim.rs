@@ -27,6 +27,7 @@ struct Candidate {
     id: JobId,
     pipeline: PipelineId,
     limit: Option<i64>,
+    tags: Vec<String>,
     /// Its place in the order of claiming.
     place: (i64, String, String),
 }
@@ -97,6 +98,7 @@ async fn whatever_waits(
             .bind(&after.2)
             .bind(json(&full)?)
             .bind(wanted as i64)
+            .bind(some_tags(request)?)
             .fetch_all(&mut *tx.conn)
             .await?;
         for row in &rows {
@@ -123,7 +125,7 @@ impl Taken {
         request: &ClaimRequest,
     ) -> Result<bool> {
         let pipeline = candidate.pipeline;
-        if self.jobs.contains(&candidate.id) {
+        if self.jobs.contains(&candidate.id) || !request.wants(&candidate.tags) {
             return Ok(false);
         }
         if let Some(limit) = candidate.limit {
@@ -160,6 +162,12 @@ impl Taken {
     }
 }
 
+/// The tags that a request asks for, if it asks for any.
+fn some_tags(request: &ClaimRequest) -> Result<Option<String>> {
+    let tags = (!request.tags.is_empty()).then_some(&request.tags);
+    tags.map(json).transpose()
+}
+
 /// The jobs that requests name and that wait.
 async fn named(tx: &mut Tx<'_>, requests: &[&ClaimRequest]) -> Result<HashMap<JobId, Candidate>> {
     let jobs: Vec<_> = requests
@@ -185,6 +193,7 @@ fn candidate(row: &SqliteRow) -> Result<Candidate> {
         id: row.parsed(2)?,
         pipeline: row.parsed(3)?,
         limit: row.opt_int(4)?,
+        tags: row.json(5)?.unwrap_or_default(),
         // The largest priority comes first.
         place: (-row.int(0)?, row.str(1)?.into(), row.str(2)?.into()),
     })
@@ -298,15 +307,16 @@ pub(crate) const PENDING: &str = "
 
 /// What waits for a claimer, after a place in the order. The priority is told as its negative.
 pub(crate) const WAITING: &str = "
-    SELECT priority, created_at, id, pipeline_id, concurrency_limit FROM job_executions INDEXED BY idx_jobs_waiting
+    SELECT priority, created_at, id, pipeline_id, concurrency_limit, tags FROM job_executions INDEXED BY idx_jobs_waiting
     WHERE status IN ('pending', 'queued')
         AND priority <= -?1 AND (priority < -?1 OR (created_at, id) > (?2, ?3))
         AND (concurrency_limit IS NULL
             OR (pipeline_id, concurrency_limit) NOT IN (SELECT value->>0, value->>1 FROM jsonb_each(?4)))
+        AND (?6 IS NULL OR EXISTS (SELECT 1 FROM json_each(tags) t JOIN json_each(?6) w ON t.value = w.value))
     ORDER BY priority DESC, created_at, id LIMIT ?5";
 
 pub(crate) const NAMED: &str = "
-    SELECT j.priority, j.created_at, j.id, j.pipeline_id, j.concurrency_limit
+    SELECT j.priority, j.created_at, j.id, j.pipeline_id, j.concurrency_limit, j.tags
     FROM jsonb_each(?1) e CROSS JOIN job_executions j ON j.id = e.value
     WHERE j.status IN ('pending', 'queued')";
 
@@ -325,7 +335,8 @@ pub(crate) const CLAIM: &str = "
 
 pub(crate) const BEGUN: &str = "
     SELECT s.job_id, s.order_index, s.item_index, s.status, s.attempt, s.lost, s.next_run_at, s.items, s.output_data,
-        s.artifacts, s.rows_processed, s.bytes_transferred, s.skip_reason, c.seq, c.state
+        s.artifacts, s.rows_processed, s.bytes_transferred, s.skip_reason, c.seq, c.state,
+        s.returned
     FROM step_executions s INDEXED BY idx_steps_begun
     LEFT JOIN step_checkpoints c
         ON c.job_id = s.job_id AND c.order_index = s.order_index AND c.item_index = s.item_index

@@ -17,7 +17,7 @@ macro_rules! step_columns {
         "s.order_index, s.item_index, s.status, s.attempt, s.lost, s.started_at, s.completed_at, s.duration_ms, \
          s.next_run_at, s.item_count, s.output_data, s.artifacts, s.rows_processed, s.bytes_transferred, s.metrics, \
          s.skip_reason, s.error_class, s.error_message, s.error_stack, s.id, s.step_id, s.progress, s.input_data, \
-         s.logs_url, s.artifacts_url, s.created_at"
+         s.logs_url, s.artifacts_url, s.created_at, s.returned"
     };
 }
 pub(crate) use step_columns;

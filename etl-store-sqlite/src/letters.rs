@@ -2,10 +2,16 @@
 
 use std::collections::HashSet;
 
+use async_trait::async_trait;
+use etl_core::contract::StoreErrorKind;
+use etl_core::contract::store::{HookStore, Result as StoreResult, SettledHook, WaitingHook};
 use etl_core::model::{DeadLetter, HookRow, JobId, StepKey};
-use etl_store_sql::{Columns, LetterRow, Result, StoredHook, dead_letter, hook, json};
+use etl_store_sql::{
+    Answers, Columns, Fault, LetterRow, Result, StoredHook, dead_letter, hook, json, time,
+};
 use sqlx::SqlitePool;
 
+use crate::SqliteStore;
 use crate::writer::Tx;
 
 /// The dead letters and the hooks that these jobs have already.
@@ -73,6 +79,56 @@ pub(crate) async fn hooks(pool: &SqlitePool, job: JobId) -> Result<Vec<HookRow>>
     rows.iter().map(hook).collect()
 }
 
+/// Settles hooks that wait.
+pub(crate) async fn settle(tx: &mut Tx<'_>, settled: &[&SettledHook]) -> Result<Answers<()>> {
+    let mut answers = Vec::with_capacity(settled.len());
+    for settled in settled {
+        let written = sqlx::query(SETTLE)
+            .bind(settled.job.to_string())
+            .bind(i64::from(settled.position))
+            .bind(settled.error.as_deref())
+            .bind(time(tx.now))
+            .execute(&mut *tx.conn)
+            .await?;
+        answers.push(if written.rows_affected() == 0 {
+            let message = "there is no such hook";
+            Err(Fault::said(StoreErrorKind::NotFound, message))
+        } else {
+            Ok(())
+        });
+    }
+    Ok(answers)
+}
+
+#[async_trait]
+impl HookStore for SqliteStore {
+    async fn waiting_hooks(&self, limit: usize) -> StoreResult<Vec<WaitingHook>> {
+        let list = async {
+            let rows = sqlx::query(WAITING)
+                .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+                .fetch_all(self.readers())
+                .await?;
+            let mut waiting = Vec::with_capacity(rows.len());
+            for row in &rows {
+                match (row.parsed(2), hook(row)) {
+                    (Ok(job), Ok(hook)) => waiting.push(WaitingHook { job, hook }),
+                    // Others must not wait for it.
+                    (Err(fault), _) | (_, Err(fault)) => {
+                        let job_id = row.str(2)?;
+                        tracing::error!(job_id, error = ?fault, "a hook can't be read and was passed over");
+                    }
+                }
+            }
+            Ok(waiting)
+        };
+        list.await.map_err(|fault: Fault| fault.of("waiting_hooks"))
+    }
+
+    async fn settle_hook(&self, settled: SettledHook) -> StoreResult<()> {
+        self.ask(settled).await
+    }
+}
+
 pub(crate) const KNOWN_LETTERS: &str = "
     SELECT job_id, order_index, item_index FROM dead_letters
     WHERE job_id IN (SELECT value FROM jsonb_each(?1))";
@@ -97,3 +153,14 @@ pub(crate) const LETTERS: &str = "
 
 pub(crate) const HOOKS: &str =
     "SELECT position, target FROM job_hooks WHERE job_id = ?1 ORDER BY position";
+
+pub(crate) const WAITING: &str = "
+    SELECT position, target, job_id FROM job_hooks INDEXED BY idx_hooks_waiting
+    WHERE status = 'pending' AND kind = 'trigger_pipeline' ORDER BY created_at, job_id, position LIMIT ?1";
+
+pub(crate) const SETTLE: &str = "
+    UPDATE job_hooks SET
+        status = CASE WHEN status <> 'pending' THEN status WHEN ?3 IS NULL THEN 'done' ELSE 'failed' END,
+        error = CASE WHEN status = 'pending' THEN ?3 ELSE error END,
+        completed_at = coalesce(completed_at, ?4)
+    WHERE job_id = ?1 AND position = ?2";

@@ -91,6 +91,7 @@ pub(crate) const WRITE: &str = "
         status = value->>'status',
         attempt = coalesce(value->>'attempt', attempt),
         lost = coalesce(value->>'lost', lost),
+        returned = coalesce(value->>'returned', returned),
         progress = coalesce(value->>'progress', progress),
         next_run_at = value->>'next_run_at',
         started_at = coalesce(value->>'started_at', started_at),

@@ -185,10 +185,10 @@ pub(crate) const ON_THEIR_WAY: &str = "
 const INSERT_JOBS: &str = "
     INSERT INTO job_executions (
         id, pipeline_id, pipeline_version, trigger_type, triggered_by, scheduled_for, parameters, context, priority,
-        concurrency_limit, idempotency_key, retry_of, retry_attempt, waiting_since, created_at)
+        concurrency_limit, idempotency_key, retry_of, retry_attempt, tags, waiting_since, created_at)
     SELECT value->>'id', value->>'pipeline_id', value->>'version', value->>'trigger_type', value->>'triggered_by',
         value->>'scheduled_for', value->>'parameters', value->>'context', value->>'priority',
-        value->>'concurrency_limit', value->>'idempotency_key', value->>'retry_of', value->>'retry_attempt', ?2, ?2
+        value->>'concurrency_limit', value->>'idempotency_key', value->>'retry_of', value->>'retry_attempt', value->>'tags', ?2, ?2
     FROM jsonb_each(?1)";
 
 const INSERT_PENDING: &str = "

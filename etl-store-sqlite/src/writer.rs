@@ -5,7 +5,7 @@ use std::sync::Arc;
 use etl_core::contract::Clock;
 use etl_core::contract::store::{
     ClaimRequest, Claimed, Fire, FireOutcome, Fired, LeaseState, PutPipeline, ReapRequest,
-    Submitted,
+    SettledHook, Submitted,
 };
 use etl_core::model::{Commit, JobId, JobStatus, LogLine, NewJob, PipelineRef, Timestamp, Verdict};
 use etl_store_sql::{Fault, Result, Transactor};
@@ -16,7 +16,7 @@ use crate::catalog::{self, Documents, RemovePipeline};
 use crate::lease::{self, CancelRequest, RenewRequest};
 use crate::lock::ServerLock;
 use crate::schedules::{self, PauseRequest};
-use crate::{claim, commit, journal, submit};
+use crate::{claim, commit, journal, letters, submit};
 
 /// The transaction that a group runs in.
 pub(crate) struct Tx<'a> {
@@ -34,6 +34,7 @@ etl_store_sql::requests! {
     removals: RemovePipeline => bool, "remove_pipeline", catalog::remove, |_| 1;
     pauses: PauseRequest => (), "pause", schedules::pause, |_| 1;
     fires: Fire => Fired, "fire", schedules::fire, fire_rows;
+    settlements: SettledHook => (), "settle_hook", letters::settle, |_| 1;
     submissions: NewJob => Submitted, "submit", submit::submit, |job| job.document.steps.len() + job.taken_over.len();
     cancellations: CancelRequest => JobStatus, "cancel", lease::cancel, |_| 1;
     dispatches: Vec<JobId> => (), "dispatched", submit::dispatched, Vec::len;

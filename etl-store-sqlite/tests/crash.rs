@@ -104,6 +104,7 @@ async fn run(store: Arc<SqliteStore>, runner: usize) {
             jobs: Some(vec![id]),
             limit: 1,
             ttl: Duration::from_hours(1),
+            tags: Vec::new(),
         };
         let lease = store.claim(want).await.unwrap()[0].lease;
         say(id, Acknowledged::Claimed);
@@ -262,6 +263,7 @@ impl Known {
             jobs: Some(running.iter().map(|job| job.id).collect()),
             limit: 1000,
             ttl: Duration::from_hours(1),
+            tags: Vec::new(),
         };
         let claimed = store.claim(want).await.unwrap();
         assert_eq!(claimed.len(), running.len());

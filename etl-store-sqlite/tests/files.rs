@@ -68,6 +68,7 @@ fn any(limit: usize) -> ClaimRequest {
         jobs: None,
         limit,
         ttl: Duration::from_hours(1),
+        tags: Vec::new(),
     }
 }
 

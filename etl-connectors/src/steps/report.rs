@@ -42,14 +42,15 @@ pub(super) fn stopping(rows: Rows, flow: &Flow) -> Rows {
 pub(super) fn watched(rows: Rows, flow: &Flow) -> Rows {
     let rows = stopping(rows, flow);
     let flow = flow.clone();
-    let mut told = Instant::now();
+    // The first rows are told of at once: something moves.
+    let mut told: Option<Instant> = None;
     let mut passed = 0;
     let batches = rows
         .batches
         .inspect(move |batch| {
             passed += batch.as_ref().map_or(0, |batch| batch.num_rows() as u64);
-            if told.elapsed() >= EVERY {
-                told = Instant::now();
+            if told.is_none_or(|told| told.elapsed() >= EVERY) {
+                told = Some(Instant::now());
                 flow.ctx.progress(Progress {
                     percent: flow.meter.percent(),
                     rows_processed: passed,

@@ -197,10 +197,11 @@ impl JobMachine {
         }
     }
 
-    /// An attempt that was remembered as running and is not started, because the job ends.
+    /// An attempt that was remembered as running and is not started, because the job ends here.
     pub(super) fn never_started(&mut self, key: StepKey, now: Timestamp) {
+        let cause = self.stop_cause();
         if let Some(running) = self.running.get_mut(&key) {
-            running.stopped = Some(StopCause::JobEnds);
+            running.stopped = Some(cause);
             self.attempt_ended(
                 key,
                 Err(StepError::transient(

@@ -18,10 +18,39 @@ impl JobMachine {
         }
         self.phase = Phase::Stopping { to, reason };
         self.ready.clear();
+        self.stop_attempts(effects);
+    }
+
+    /// Begins to give the job back: nothing starts any more, what runs here is told to stop, and what outlives its worker is
+    /// left to the next owner, who finds it.
+    pub(super) fn hand_back(&mut self, effects: &mut Vec<Effect>) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        self.snapshot = None;
+        self.phase = Phase::HandingBack;
+        self.ready.clear();
+        self.adopting.clear();
+        let plan = self.plan.clone();
+        self.running
+            .retain(|key, _| !plan.step(key.step).executor.outlives_worker());
+        self.stop_attempts(effects);
+    }
+
+    fn stop_attempts(&mut self, effects: &mut Vec<Effect>) {
+        let cause = self.stop_cause();
         let keys: Vec<StepKey> = self.running.keys().copied().collect();
         for key in keys {
             // One that is not started yet is never started: `committed` sees to it.
-            self.stop_attempt(key, StopCause::JobEnds, effects);
+            self.stop_attempt(key, cause.clone(), effects);
+        }
+    }
+
+    /// Why an attempt is stopped in the phase in which nothing starts any more.
+    pub(super) fn stop_cause(&self) -> StopCause {
+        match self.phase {
+            Phase::HandingBack => StopCause::HandBack,
+            _ => StopCause::JobEnds,
         }
     }
 
@@ -32,8 +61,12 @@ impl JobMachine {
         }
         let (to, error) = match &self.phase {
             Phase::Running if self.unsettled > 0 => return,
-            Phase::Running if self.failures.count > 0 => (JobStatus::Failed, None),
-            Phase::Running => (JobStatus::Success, None),
+            Phase::HandingBack if self.unsettled > 0 => return self.leave(effects),
+            // Nothing is left for another worker if the last step ended while the job was being given back.
+            Phase::Running | Phase::HandingBack if self.failures.count > 0 => {
+                (JobStatus::Failed, None)
+            }
+            Phase::Running | Phase::HandingBack => (JobStatus::Success, None),
             Phase::Stopping { to, reason } => (*to, Some(reason.clone())),
             Phase::Ended => return,
         };
@@ -64,6 +97,20 @@ impl JobMachine {
         self.phase = Phase::Ended;
         self.release_all(effects);
         self.afterwards(Effect::Close(to));
+    }
+
+    /// Gives the job back with its step rows as they are.
+    fn leave(&mut self, effects: &mut Vec<Effect>) {
+        self.change(Change::Job {
+            to: JobStatus::Pending,
+            error: None,
+            error_stack: None,
+            rows_processed: self.totals.rows,
+            bytes_transferred: self.totals.bytes,
+        });
+        self.phase = Phase::Ended;
+        self.release_all(effects);
+        self.afterwards(Effect::Close(JobStatus::Pending));
     }
 
     fn end_open_steps(&mut self) {

@@ -39,6 +39,8 @@ pub enum Input {
         /// Why.
         reason: String,
     },
+    /// The worker was told to stop: the job is to be another's, with what it has so far.
+    HandBack,
     /// Somebody else has the job.
     LeaseLost,
 }

@@ -76,6 +76,8 @@ pub(super) enum Phase {
     Running,
     /// No step starts any more; when the last has stopped, the job ends.
     Stopping { to: JobStatus, reason: String },
+    /// No step starts any more; when the last has stopped, the job is another worker's.
+    HandingBack,
     /// The verdict is on its way to the store, or everything is over.
     Ended,
 }
@@ -86,6 +88,8 @@ pub(super) struct StepState {
     pub(super) status: StepStatus,
     pub(super) attempt: u32,
     pub(super) lost: u32,
+    /// Attempts that were given back: they count neither as failed nor as lost.
+    pub(super) returned: u32,
     /// The number of the last checkpoint.
     pub(super) checkpoint: u64,
 }
@@ -95,6 +99,7 @@ impl StepState {
         status: StepStatus::Pending,
         attempt: 0,
         lost: 0,
+        returned: 0,
         checkpoint: 0,
     };
 }
@@ -119,6 +124,8 @@ pub(super) enum StopCause {
     Timeout,
     /// The job ends.
     JobEnds,
+    /// The job is given back for another worker.
+    HandBack,
     /// It broke a limit.
     Broken(String),
 }
@@ -208,6 +215,7 @@ impl JobMachine {
                 self.time_passes(now, &mut effects);
             }
             Input::Cancel { reason } => self.stop(JobStatus::Cancelled, reason, &mut effects),
+            Input::HandBack => self.hand_back(&mut effects),
             Input::LeaseLost => self.lose(JobStatus::Running, &mut effects),
         }
         self.go_on(now, &mut effects);

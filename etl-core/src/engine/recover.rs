@@ -249,6 +249,7 @@ fn restored(step: &StepSnapshot) -> StepState {
         status: step.status,
         attempt: step.attempt,
         lost: step.lost,
+        returned: step.returned,
         checkpoint: step.checkpoint.as_ref().map_or(0, |(seq, _)| *seq),
     }
 }

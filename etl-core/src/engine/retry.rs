@@ -28,10 +28,11 @@ impl JobMachine {
                 ));
                 StepStatus::Timeout
             }
-            Some(StopCause::Broken(_)) | None => StepStatus::Failed,
+            Some(StopCause::HandBack | StopCause::Broken(_)) | None => StepStatus::Failed,
         };
         let Some(state) = self.state(key) else { return };
-        let failures = state.attempt - state.lost.min(state.attempt);
+        let uncounted = state.lost.saturating_add(state.returned);
+        let failures = state.attempt.saturating_sub(uncounted);
         // What was stopped may have had its effect.
         let may_repeat =
             running.stopped.is_none() || planned.effects != Some(EffectClass::AtMostOnce);
@@ -48,6 +49,8 @@ impl JobMachine {
             );
             self.keep_fact(key, StepStatus::Cancelled, &Value::Null, &[], 0);
             self.settled(key, StepStatus::Cancelled, None);
+        } else if running.stopped == Some(StopCause::HandBack) && may_repeat {
+            self.give_back(key, running.attempt, now);
         } else if again {
             let wait = backoff::delay(
                 &planned.retry,
@@ -60,6 +63,19 @@ impl JobMachine {
         } else {
             self.bury(key, running.attempt, ends_as, &error);
         }
+    }
+
+    /// An attempt that was stopped because its worker stops. The next worker starts another at once.
+    fn give_back(&mut self, key: StepKey, attempt: u32, now: Timestamp) {
+        let Some(state) = self.state(key) else { return };
+        state.status = StepStatus::Retrying;
+        state.returned += 1;
+        let patch = StepPatch {
+            due_at: Some(now),
+            returned: Some(state.returned),
+            ..failure_patch(Some(&StepError::transient("its worker was told to stop")))
+        };
+        self.change_step(key, attempt, StepStatus::Retrying, patch);
     }
 
     pub(super) fn retry(

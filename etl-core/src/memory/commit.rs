@@ -121,6 +121,11 @@ impl State {
                 Change::Bury(_) | Change::Hook(_) => {}
             }
         }
+        for change in &commit.changes {
+            if let Change::Hook(hook) = change {
+                self.hook_waits(id, hook, commit.at);
+            }
+        }
         if let Some(to) = moved {
             self.job_moves(id, JobStatus::Running, to, now);
         }

@@ -58,7 +58,13 @@ impl JobStore for MemoryStore {
                 .collect();
             places.sort_unstable();
             for (_, _, job) in places {
-                if claimed.len() < want.limit && state.is_claimable(job) {
+                if claimed.len() < want.limit && state.is_claimable(job, &want) {
+                    claimed.extend(state.claim(job, &want, now));
+                }
+            }
+        } else if !want.tags.is_empty() {
+            for (_, _, job) in state.line.open_places() {
+                if claimed.len() < want.limit && state.is_claimable(job, &want) {
                     claimed.extend(state.claim(job, &want, now));
                 }
             }
@@ -211,9 +217,10 @@ impl State {
         Ok(JobStatus::Cancelled)
     }
 
-    fn is_claimable(&self, job: JobId) -> bool {
+    fn is_claimable(&self, job: JobId, want: &ClaimRequest) -> bool {
         self.jobs.get(&job).is_some_and(|row| {
             matches!(row.status, JobStatus::Pending | JobStatus::Queued)
+                && want.wants(&row.document.tags)
                 && self.line.is_open(row.pipeline.id, row.limit)
         })
     }

@@ -52,6 +52,17 @@ impl Line {
         self.heads.first().map(|(_, _, job)| *job)
     }
 
+    /// All jobs in open lanes, in the order of claiming.
+    pub(super) fn open_places(&self) -> BTreeSet<Place> {
+        let lanes = self.pipelines.values();
+        let open = lanes.flat_map(|lanes| {
+            let by_limit = lanes.by_limit.iter();
+            by_limit.filter(|(limit, _)| is_open(**limit, lanes.running))
+        });
+        open.flat_map(|(_, lane)| lane.places.iter().copied())
+            .collect()
+    }
+
     /// Whether jobs of this limit may be claimed.
     pub(super) fn is_open(&self, pipeline: PipelineId, limit: Option<u32>) -> bool {
         let lanes = self.pipelines.get(&pipeline);

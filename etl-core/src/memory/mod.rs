@@ -4,6 +4,7 @@
 mod catalog;
 mod commit;
 mod events;
+mod hooks;
 mod jobs;
 mod journal;
 mod line;
@@ -73,6 +74,8 @@ struct State {
     outbox: BTreeSet<Place>,
     /// The `pending` and `queued` jobs, and how many are running.
     line: Line,
+    /// The hooks that wait to start a job, by age.
+    hooks_waiting: BTreeSet<(Timestamp, JobId, u32)>,
     /// The leases of running jobs, by end.
     leases: BTreeSet<(Timestamp, JobId)>,
     /// The jobs of each pipeline that have not ended, by age.

@@ -16,7 +16,7 @@ use crate::model::{
 pub(super) struct JobRow {
     pub(super) id: JobId,
     pub(super) pipeline: PipelineRef,
-    document: Arc<Pipeline>,
+    pub(super) document: Arc<Pipeline>,
     pub(super) trigger_type: TriggerType,
     triggered_by: By,
     scheduled_for: Option<Timestamp>,

@@ -14,6 +14,7 @@ pub(super) struct StepRow {
     skip_reason: Option<SkipReason>,
     attempt: u32,
     lost: u32,
+    returned: u32,
     pub(super) started_at: Option<Timestamp>,
     completed_at: Option<Timestamp>,
     output: Value,
@@ -47,6 +48,7 @@ const PENDING: StepRow = StepRow {
     skip_reason: None,
     attempt: 0,
     lost: 0,
+    returned: 0,
     started_at: None,
     completed_at: None,
     output: Value::Null,
@@ -124,6 +126,7 @@ impl StepRow {
             bytes_transferred,
             metrics,
             lost,
+            returned,
             skip_reason,
             error_class,
             error,
@@ -144,6 +147,7 @@ impl StepRow {
             self.rare().metrics.clone_from(metrics);
         }
         self.lost = lost.unwrap_or(self.lost);
+        self.returned = returned.unwrap_or(self.returned);
         self.skip_reason = skip_reason.or(self.skip_reason);
         if error_class.is_some() {
             self.rare().error_class = *error_class;
@@ -184,6 +188,7 @@ impl StepRow {
             status: self.status,
             attempt: self.attempt,
             lost: self.lost,
+            returned: self.returned,
             due_at: rare.and_then(|rare| rare.due_at),
             items: self.fan.as_ref().map(|fan| fan.values.clone()),
             output: self.output.clone(),
@@ -221,6 +226,7 @@ impl StepRow {
             },
             attempt: self.attempt,
             lost: self.lost,
+            returned: self.returned,
             started_at: self.started_at,
             completed_at: self.completed_at,
             duration_ms: duration_ms(self.started_at, self.completed_at),

@@ -84,6 +84,8 @@ pub struct StepPatch {
     pub metrics: Option<Map<String, Value>>,
     /// How many of its attempts were lost with their worker.
     pub lost: Option<u32>,
+    /// How many of its attempts were given back by a worker that was told to stop.
+    pub returned: Option<u32>,
     /// Why it was skipped.
     pub skip_reason: Option<SkipReason>,
     /// The class of the failure.

@@ -149,6 +149,8 @@ pub struct StepSnapshot {
     pub attempt: u32,
     /// How many of its attempts were lost with their worker.
     pub lost: u32,
+    /// How many of its attempts were given back by a worker that was told to stop.
+    pub returned: u32,
     /// When the next attempt may start.
     pub due_at: Option<Timestamp>,
     /// What its `for_each` gave, once it fanned out.
@@ -249,6 +251,9 @@ pub struct StepRecord {
     pub attempt: u32,
     /// How many of them were lost with their worker.
     pub lost: u32,
+    /// How many of them were given back by a worker that was told to stop: they count neither as failed nor as lost.
+    #[serde(default)]
+    pub returned: u32,
     /// When its first attempt started.
     pub started_at: Option<Timestamp>,
     /// When it was settled.

@@ -42,11 +42,6 @@ impl Attempts {
         })
         .await;
     }
-
-    /// Drops them all.
-    pub(crate) fn drop_all(&mut self) {
-        *self = Self::new();
-    }
 }
 
 impl fmt::Debug for Attempts {

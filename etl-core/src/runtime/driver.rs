@@ -2,7 +2,7 @@
 //! it waits for together: the commit, the attempts, the clock, a place to run in. What a connector does happens elsewhere.
 
 use std::collections::HashMap;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -20,7 +20,7 @@ use super::launcher::Launcher;
 use super::settings::Backends;
 use super::slots::{Slot, Slots};
 use crate::engine::{Effect, Input, JobMachine};
-use crate::model::{AttemptKey, Change, Commit, Event, JobStatus, StepEvent, Timestamp, Verdict};
+use crate::model::{AttemptKey, Commit, Event, JobStatus, StepEvent, Timestamp, Verdict};
 
 /// What the drivers of a worker share.
 #[derive(Debug)]
@@ -40,6 +40,7 @@ pub(crate) struct Shared {
 enum Next {
     Input(Input),
     Due,
+    HandBack,
     Slot(Slot),
 }
 
@@ -63,8 +64,7 @@ pub(crate) struct Driver {
     /// What tells an attempt to stop.
     stops: HashMap<AttemptKey, CancellationToken>,
     wake_at: Option<Timestamp>,
-    /// The number of the last commit that was sent.
-    sent: u64,
+    is_handing_back: bool,
     /// The notices of the commit under way.
     notices: Vec<Event>,
 }
@@ -90,7 +90,7 @@ impl Driver {
             attempts: Attempts::new(),
             stops: HashMap::new(),
             wake_at: None,
-            sent: 0,
+            is_handing_back: false,
             notices: Vec::new(),
         }
     }
@@ -127,61 +127,7 @@ impl Driver {
         {
             tracing::warn!(%job_id, "attempts did not stop in time and were abandoned");
         }
-        if status == JobStatus::Running && self.shared.hand_back.is_cancelled() {
-            self.attempts.drop_all();
-            self.hand_back().await
-        } else {
-            status
-        }
-    }
-
-    /// Gives the job back as it is, for another worker to take up at once. What ran of it counts as lost, not as failed.
-    async fn hand_back(mut self) -> JobStatus {
-        let seq = self.sent + 1;
-        let commit = Commit {
-            lease: self.hold.lease(),
-            seq,
-            at: self.shared.backends.clock.now(),
-            changes: vec![Change::Job {
-                to: JobStatus::Pending,
-                error: None,
-                error_stack: None,
-                rows_processed: 0,
-                bytes_transferred: 0,
-            }],
-        };
-        // Behind a commit that may still be under way: if that is lost, so is this.
-        let mut last = None;
-        for committing in [self.committing.take(), Some(self.send(commit))]
-            .into_iter()
-            .flatten()
-        {
-            let Some(input) = self.unless_lost(committing).await else {
-                return JobStatus::Running;
-            };
-            self.before(&input);
-            last = Some(input);
-        }
-        match last {
-            Some(Input::Committed {
-                verdict: Verdict::Lost { now },
-                ..
-            }) => now,
-            _ => JobStatus::Pending,
-        }
-    }
-
-    /// Waits for a commit as long as the lease may hold.
-    async fn unless_lost(&mut self, mut committing: Committing) -> Option<Input> {
-        loop {
-            tokio::select! {
-                biased;
-                input = &mut committing => return Some(input),
-                input = self.inputs.recv() => if matches!(input, None | Some(Input::LeaseLost)) {
-                    return None;
-                }
-            }
-        }
+        status
     }
 
     fn send(&self, changes: Commit) -> Committing {
@@ -204,13 +150,14 @@ impl Driver {
         let clock = Arc::clone(&self.shared.backends.clock);
         let wake_at = self.wake_at;
         let mut due = pin!(wake_at.map(|at| tokio::time::sleep(at.since(clock.now()))));
-        let mut hand_back = pin!(self.shared.hand_back.cancelled());
+        let mut hand_back =
+            pin!((!self.is_handing_back).then(|| self.shared.hand_back.cancelled()));
         let mut slot = pin!((wanted > 0).then(|| self.shared.slots.take()));
         let (attempts, inputs) = (&mut self.attempts, &mut self.inputs);
         let committing = &mut self.committing;
         let next = poll_fn(|cx| {
-            if hand_back.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Next::Input(Input::LeaseLost));
+            if poll_some(hand_back.as_mut().as_pin_mut(), cx).is_ready() {
+                return Poll::Ready(Next::HandBack);
             }
             // What was said comes first, and only when all of it is dealt with is anybody listened to again: who talks
             // without an end is as fast as the store and the machine, and the clock is looked at between.
@@ -235,6 +182,10 @@ impl Driver {
         .await;
         match next {
             Next::Input(input) => input,
+            Next::HandBack => {
+                self.is_handing_back = true;
+                Input::HandBack
+            }
             Next::Due => {
                 self.wake_at = None;
                 Input::Due
@@ -268,7 +219,6 @@ impl Driver {
         match effect {
             Effect::Commit(commit) => {
                 self.notices = notices_of(self.machine.plan(), &commit);
-                self.sent = commit.seq;
                 self.committing = Some(self.send(commit));
             }
             Effect::Start(task) => {

@@ -1,6 +1,6 @@
 //! The doing: the only layer that spawns, sleeps or retries I/O. File order is the life of a job: `intake`, `dispatcher`,
-//! `worker`, `driver`, `launcher`, `commit`, `announcer`, `keeper`, `reaper`. What makes jobs beside people and programs is in
-//! `scheduler` and `backfill`.
+//! `worker`, `driver`, `launcher`, `commit`, `announcer`, `keeper`, `reaper`, `finisher`. What makes jobs beside people and
+//! programs is in `scheduler`, `backfill` and `finisher`.
 //!
 //! Services are small and have a `tick()`; `service` is the one place that runs them in a loop.
 
@@ -11,6 +11,7 @@ mod clock;
 mod commit;
 mod dispatcher;
 mod driver;
+mod finisher;
 mod intake;
 mod keeper;
 mod launcher;
@@ -27,6 +28,7 @@ mod worker;
 pub use backfill::{Backfill, BackfillError, Backfilled};
 pub use clock::SystemClock;
 pub use dispatcher::Dispatcher;
+pub use finisher::{Finisher, MAX_CHAIN};
 pub use intake::{Intake, IntakeError, Trigger};
 pub use reaper::Reaper;
 pub use scheduler::{Round, Scheduler};

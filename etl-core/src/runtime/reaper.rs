@@ -80,6 +80,7 @@ mod tests {
             jobs: None,
             limit: 1,
             ttl: LEASE,
+            tags: Vec::new(),
         };
         store.claim(want).await.unwrap();
         tokio::time::sleep(LEASE).await;

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::Services;
 use super::commit::{LONGEST_WAIT, store_waits};
 use super::dispatcher::Dispatcher;
+use super::finisher::Finisher;
 use super::intake::{Intake, IntakeError, Trigger};
 use super::keeper::{Held, Keeper};
 use super::reaper::Reaper;
@@ -92,6 +93,11 @@ impl Runtime {
             let scheduler = Scheduler::new(backends.store.clone());
             let schedule = schedule(scheduler, Arc::clone(&nudge), period);
             services.push(tokio::spawn(until(stop.clone(), schedule)));
+        }
+        if settings.scope == Scope::All {
+            let finisher = Finisher::new(backends.store.clone());
+            let finish = finish(finisher, Arc::clone(&nudge), settings.poll);
+            services.push(tokio::spawn(until(stop.clone(), finish)));
         }
         let scope = settings.scope.clone();
         let work = work(worker, Arc::clone(&backends.queue), settings, stop.clone());
@@ -289,6 +295,23 @@ async fn schedule(scheduler: Scheduler, nudge: Arc<Notify>, period: Duration) {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "schedules not fired");
+                    break;
+                }
+            }
+        }
+    })
+    .await;
+}
+
+/// Carries out what jobs left to be done, and has the jobs that come of it dispatched at once.
+async fn finish(finisher: Finisher, nudge: Arc<Notify>, period: Duration) {
+    every(period, async move || {
+        loop {
+            match finisher.tick().await {
+                Ok(0) => break,
+                Ok(_) => nudge.notify_one(),
+                Err(error) => {
+                    tracing::warn!(%error, "hooks not carried out");
                     break;
                 }
             }

@@ -43,6 +43,9 @@ pub enum Scope {
 pub struct Settings {
     /// Which jobs the worker takes.
     pub scope: Scope,
+    /// Only jobs of pipelines that have one of these tags are taken; empty for any. A hint that comes to a worker which does not
+    /// take its job is done with, and another finds the job by asking the store, within [`poll`](Self::poll) times five.
+    pub tags: Vec<String>,
     /// How many jobs run at once.
     pub max_jobs: usize,
     /// How many steps run at once, over all jobs.
@@ -65,6 +68,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             scope: Scope::All,
+            tags: Vec::new(),
             max_jobs: 32,
             max_steps: 8,
             lease: Duration::from_secs(20),

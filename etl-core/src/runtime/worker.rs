@@ -125,6 +125,7 @@ impl Worker {
                 jobs,
                 limit,
                 ttl: self.settings.lease,
+                tags: self.settings.tags.clone(),
             };
             let claim = self.shared.backends.store.claim(want);
             // An answer that comes later is of no use: its lease may have run out by then.

@@ -210,7 +210,7 @@ impl Etl {
     /// # Errors
     /// If there is no such job, it has not ended, or the store can't be reached.
     pub async fn retry(&self, job: JobId, from: RetryFrom, by: By) -> Result<JobHandle, EtlError> {
-        let (pipeline, trigger) = retry::trigger(&**self.store(), job, from, by).await?;
+        let (pipeline, trigger) = retry::retry_trigger(&**self.store(), job, from, by).await?;
         self.submit(&pipeline, trigger).await
     }
 

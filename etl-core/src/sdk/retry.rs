@@ -14,8 +14,12 @@ use crate::model::{
 };
 use crate::runtime::Trigger;
 
-/// The trigger of the job that repeats `job`, and the pipeline version that it was pinned to.
-pub(super) async fn trigger(
+/// The trigger of the job that repeats `job`, and the pipeline version that it was pinned to: for who hands it to other
+/// processes. [`Etl::retry`](super::Etl::retry) runs it in this one.
+///
+/// # Errors
+/// If the store can't be reached, or does not know the job or its pipeline any more.
+pub async fn retry_trigger(
     store: &dyn Store,
     job: JobId,
     from: RetryFrom,

@@ -10,9 +10,9 @@ use tokio::sync::watch;
 
 use crate::contract::Store;
 use crate::contract::store::{
-    Catalog, ClaimRequest, Claimed, Due, Fire, Fired, JobStore, Journal, LeaseState,
-    PipelineFilter, PutPipeline, ReapRequest, Result, ScheduleStore, StoreError, StoreErrorKind,
-    StoredPipeline, Submitted,
+    Catalog, ClaimRequest, Claimed, Due, Fire, Fired, HookStore, JobStore, Journal, LeaseState,
+    PipelineFilter, PutPipeline, ReapRequest, Result, ScheduleStore, SettledHook, StoreError,
+    StoreErrorKind, StoredPipeline, Submitted, WaitingHook,
 };
 use crate::model::{
     Commit, DeadLetter, FireRecord, Hint, HookRow, JobFilter, JobId, JobRecord, JobStatus,
@@ -222,6 +222,19 @@ impl Catalog for Flaky {
 }
 
 #[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl HookStore for Flaky {
+    async fn waiting_hooks(&self, limit: usize) -> Result<Vec<WaitingHook>> {
+        self.read("waiting_hooks", self.inner.waiting_hooks(limit))
+            .await
+    }
+
+    async fn settle_hook(&self, settled: SettledHook) -> Result<()> {
+        self.write("settle_hook", self.inner.settle_hook(settled))
+            .await
+    }
+}
+
 #[async_trait]
 impl ScheduleStore for Flaky {
     async fn due(&self, limit: usize) -> Result<Due> {

@@ -111,6 +111,7 @@ macro_rules! __store_cases {
                 the_first_claim_starts_the_job,
                 a_pipeline_at_its_limit_is_passed_over,
                 a_job_is_passed_over_at_a_limit_of_its_own,
+                a_claim_by_tags_passes_over_jobs_without_any_of_them,
                 the_end_of_a_job_makes_room_under_the_limit,
                 the_snapshot_has_everything_that_is_past_pending,
                 two_claimers_never_get_the_same_job,
@@ -192,6 +193,10 @@ macro_rules! __store_cases {
                 a_paused_schedule_is_not_due_and_makes_nothing_up,
                 schedules_are_listed_by_namespace_and_name_in_pages,
                 racing_schedulers_decide_a_fire_once,
+            }
+            hook {
+                hooks_wait_oldest_first_until_they_are_settled,
+                only_hooks_that_are_there_are_settled,
             }
             journal {
                 lines_are_kept_in_order_and_numbered_by_job,

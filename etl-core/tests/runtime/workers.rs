@@ -207,10 +207,10 @@ async fn what_a_draining_worker_can_not_finish_is_handed_back_and_goes_on_elsewh
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let asked = clock.now();
-        // 30 s of patience, and a heartbeat's time for the deaf one.
+        // 30 s of patience, and the grace of an attempt for the deaf one.
         draining.shutdown().await;
         let took = clock.now().since(asked);
-        assert!(took <= Duration::from_secs(36), "{took:?}");
+        assert!(took <= Duration::from_secs(41), "{took:?}");
         let record = store.job(handle.id()).await.unwrap().unwrap();
         assert_eq!(record.status, JobStatus::Pending);
 
@@ -218,7 +218,7 @@ async fn what_a_draining_worker_can_not_finish_is_handed_back_and_goes_on_elsewh
         let outcome = handle.wait().await.unwrap();
         assert!(outcome.is_success());
         let half = outcome.step("half").unwrap();
-        assert_eq!((half.attempt, half.lost), (2, 1));
+        assert_eq!((half.attempt, half.lost, half.returned), (2, 0, 1));
         assert_eq!(probe.ran(), ["first", "half", "half"]);
         other.shutdown().await;
     }

@@ -4,6 +4,7 @@ mod apply;
 mod backfill;
 mod cancel;
 mod connectors;
+mod doctor;
 mod interrupts;
 mod job;
 mod jobs;
@@ -59,7 +60,7 @@ pub(crate) fn execute(args: Args) -> Result<Exit, Failure> {
             Command::Serve(serve) => serve::execute(&config, &serve).await,
             Command::Submit(submit) => submit::execute(&config, &submit).await,
             Command::Migrate => {
-                deployment::serve(&config).await?.close().await;
+                deployment::migrate(&config).await?.close().await;
                 print("the store's tables are up to date\n")?;
                 Ok(Exit::Success)
             }
@@ -71,6 +72,7 @@ pub(crate) fn execute(args: Args) -> Result<Exit, Failure> {
             Command::Apply(apply) => apply::execute(&config, &apply).await,
             Command::Schedules(schedules) => schedules::execute(&config, &schedules).await,
             Command::Backfill(backfill) => backfill::execute(&config, &backfill).await,
+            Command::Doctor(doctor) => doctor::execute(&config, &doctor).await,
             Command::Completions { .. } | Command::Validate(_) | Command::Connectors(_) => {
                 Ok(Exit::Success)
             }

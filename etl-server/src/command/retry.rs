@@ -2,17 +2,24 @@
 
 use etl_core::contract::store::Catalog;
 use etl_core::model::{By, JobStatus};
-use etl_core::sdk::{Etl, RetryFrom};
+use etl_core::sdk::{Etl, RetryFrom, retry_trigger};
 
 use super::interrupts::Interrupts;
-use super::{job_of, leftover, until_end};
+use super::{job_of, leftover, submit, until_end};
 use crate::args::RetryArgs;
 use crate::config::Config;
-use crate::deployment;
+use crate::deployment::{self, OpenStore};
 use crate::failure::{Exit, Failure};
+use crate::view::say;
 
 pub(crate) async fn execute(config: &Config, args: &RetryArgs) -> Result<Exit, Failure> {
     let mut interrupts = Interrupts::watch()?;
+    if deployment::has_workers(config)? {
+        let open = deployment::look(config).await?;
+        let exit = hand_over(config, &open, args, &mut interrupts).await;
+        open.close().await;
+        return exit;
+    }
     let store = deployment::serve_remembered(config).await?;
     let etl = deployment::own_engine(config, &store, args.parallelism)?;
     let outcome = go_on(&etl, args, &mut interrupts).await;
@@ -31,14 +38,40 @@ async fn go_on(etl: &Etl, args: &RetryArgs, interrupts: &mut Interrupts) -> Resu
         leftover::refuse_if_full(&**store, &pipeline).await?;
     }
     let handle = if job.status.is_terminal() {
-        let from = if args.from_failed {
-            RetryFrom::Failed
-        } else {
-            RetryFrom::Start
-        };
-        etl.retry(job.id, from, By("cli".into())).await?
+        etl.retry(job.id, from(args), By("cli".into())).await?
     } else {
         etl.resume(job.id).await?
     };
     until_end::to_the_end(etl, handle, &pipeline, interrupts, args.json).await
+}
+
+/// The deployment's workers run it, and this process only watches. What was interrupted they take up by themselves.
+async fn hand_over(
+    config: &Config,
+    open: &OpenStore,
+    args: &RetryArgs,
+    interrupts: &mut Interrupts,
+) -> Result<Exit, Failure> {
+    let store = open.store();
+    let known = job_of(&**store, args.id).await?;
+    let job = if known.status.is_terminal() {
+        let (pipeline, trigger) =
+            retry_trigger(&**store, known.id, from(args), By("cli".into())).await?;
+        let job = submit::hand_in(config, open, &pipeline, trigger).await?;
+        say(&format!("job {job} repeats {}", known.id));
+        job
+    } else {
+        say("it has not ended: the deployment's workers go on with it by themselves");
+        known.id
+    };
+    let events = deployment::shared_events(config, open)?;
+    submit::wait(&**store, events, job, args.json, interrupts).await
+}
+
+fn from(args: &RetryArgs) -> RetryFrom {
+    if args.from_failed {
+        RetryFrom::Failed
+    } else {
+        RetryFrom::Start
+    }
 }

@@ -20,8 +20,12 @@ const SCHEDULE_EVERY: Duration = Duration::from_secs(1);
 pub(crate) async fn execute(config: &Config, args: &ServeArgs) -> Result<Exit, Failure> {
     let mut interrupts = Interrupts::watch()?;
     let roles = Roles::of(&args.roles);
-    let store = deployment::serve(config).await?;
-    let served = serve(config, &store, roles, &mut interrupts).await;
+    let mut config = config.clone();
+    if !args.tags.is_empty() {
+        config.tags.clone_from(&args.tags);
+    }
+    let store = deployment::serve(&config).await?;
+    let served = serve(&config, &store, roles, &mut interrupts).await;
     store.close().await;
     served.map(|()| Exit::Success)
 }
@@ -117,6 +121,7 @@ fn start(config: &Config, store: &OpenStore, roles: Roles) -> Result<Runtime, Fa
         } else {
             0
         },
+        tags: config.tags.clone(),
         max_steps: config.max_steps.map_or(defaults.max_steps, usize::from),
         schedule: roles.scheduler.then_some(SCHEDULE_EVERY),
         ..defaults

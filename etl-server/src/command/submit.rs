@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use etl_core::contract::store::{Catalog, PutPipeline, Submitted};
+use etl_core::contract::store::{Catalog, PutPipeline, StoredPipeline, Submitted};
 use etl_core::contract::{EventBus, Received, Store, Subscription};
 use etl_core::model::{By, EventKind, Hint, JobId, TriggerType};
 use etl_core::runtime::{Intake, Trigger};
@@ -58,13 +58,7 @@ async fn submit(
     let parameters = check_parameters(pipeline.document.parameters.as_ref(), &args.parameters)?;
     let mut trigger = Trigger::new(TriggerType::Manual, By("cli".into()), parameters);
     trigger.idempotency_key.clone_from(&args.idempotency_key);
-    let submitted = Intake::new(Arc::clone(store))
-        .submit(JobId(uuid::Uuid::now_v7()), &pipeline, trigger)
-        .await?;
-    let job = submitted.job();
-    if matches!(submitted, Submitted::New(_)) && deployment::has_workers(config)? {
-        hint(config, open, job, pipeline.document.priority).await;
-    }
+    let job = hand_in(config, open, &pipeline, trigger).await?;
     if args.wait {
         say(&format!("job {job} of {}", pipeline.document.name));
         let events = deployment::shared_events(config, open)?;
@@ -76,6 +70,23 @@ async fn submit(
         print(&format!("{job}\n"))?;
     }
     Ok(Exit::Success)
+}
+
+/// Makes a job of the trigger and tells whoever may run it.
+pub(super) async fn hand_in(
+    config: &Config,
+    open: &OpenStore,
+    pipeline: &StoredPipeline,
+    trigger: Trigger,
+) -> Result<JobId, Failure> {
+    let submitted = Intake::new(Arc::clone(open.store()))
+        .submit(JobId(uuid::Uuid::now_v7()), pipeline, trigger)
+        .await?;
+    let job = submitted.job();
+    if matches!(submitted, Submitted::New(_)) && deployment::has_workers(config)? {
+        hint(config, open, job, pipeline.document.priority).await;
+    }
+    Ok(job)
 }
 
 /// Tells the workers at once. Without it they find the job when they next ask the store.
@@ -94,7 +105,7 @@ async fn hint(config: &Config, open: &OpenStore, job: JobId, priority: u8) {
 }
 
 /// Waits for the job's end, as `etl run` does; an interrupt ends the wait and not the job.
-async fn wait(
+pub(super) async fn wait(
     store: &dyn Store,
     events: Option<Arc<dyn EventBus>>,
     job: JobId,

@@ -33,6 +33,7 @@ fn wants(worker: WorkerId, job: JobId) -> ClaimRequest {
         jobs: Some(vec![job]),
         limit: 1,
         ttl: Duration::from_secs(20),
+        tags: Vec::new(),
     }
 }
 

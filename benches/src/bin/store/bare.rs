@@ -66,6 +66,7 @@ async fn one(store: &SqliteStore, worker: WorkerId, job: NewJob) -> Result<()> {
         jobs: Some(vec![id]),
         limit: 1,
         ttl: Duration::from_secs(20),
+        tags: Vec::new(),
     };
     let claimed = store.claim(want).await?;
     let lease = claimed.first().context("the job was not claimed")?.lease;

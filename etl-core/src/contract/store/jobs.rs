@@ -140,6 +140,16 @@ pub struct ClaimRequest {
     pub limit: usize,
     /// How long the lease is.
     pub ttl: Duration,
+    /// Only jobs of pipelines that have one of these tags, in the version that the job is pinned to; empty for any. Such a
+    /// claim passes over whatever else waits, so it MAY cost as much as there is.
+    pub tags: Vec<String>,
+}
+
+impl ClaimRequest {
+    /// Whether a job of a pipeline with these tags is wanted.
+    pub fn wants(&self, tags: &[String]) -> bool {
+        self.tags.is_empty() || tags.iter().any(|tag| self.tags.contains(tag))
+    }
 }
 
 /// A job in a worker's hands.

@@ -2,6 +2,7 @@
 
 mod catalog;
 mod error;
+mod hooks;
 mod jobs;
 mod journal;
 mod schedules;
@@ -9,6 +10,7 @@ pub mod way;
 
 pub use catalog::{Catalog, PipelineFilter, PutPipeline, StoredPipeline};
 pub use error::{Result, StoreError, StoreErrorKind};
+pub use hooks::{HookStore, SettledHook, WaitingHook};
 pub use jobs::{ClaimRequest, Claimed, JobStore, LeaseState, ReapRequest, Submitted};
 pub use journal::Journal;
 pub use schedules::{Due, Fire, FireOutcome, Fired, ScheduleStore};
@@ -17,6 +19,6 @@ pub use schedules::{Due, Fire, FireOutcome, Fired, ScheduleStore};
 ///
 /// # Contract
 /// Between the runtime and a database. Conformance: `etl_core::store_conformance!`; the in-memory store is the reference.
-pub trait Store: JobStore + Catalog + ScheduleStore + Journal {}
+pub trait Store: JobStore + Catalog + ScheduleStore + HookStore + Journal {}
 
-impl<T: JobStore + Catalog + ScheduleStore + Journal + ?Sized> Store for T {}
+impl<T: JobStore + Catalog + ScheduleStore + HookStore + Journal + ?Sized> Store for T {}

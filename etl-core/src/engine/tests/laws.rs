@@ -23,6 +23,7 @@ struct Plot {
     steps: Vec<(Vec<usize>, TriggerRule, Fate, Option<usize>)>,
     choices: Vec<usize>,
     crashes: Vec<usize>,
+    hand_backs: Vec<usize>,
     cancel_at: Option<usize>,
     parallel: u32,
 }
@@ -56,20 +57,25 @@ fn plots() -> impl Strategy<Value = Plot> {
     });
     let choices = prop::collection::vec(any::<usize>(), 64);
     let crashes = prop::collection::vec(1usize..60, 0..3);
+    let hand_backs = prop::collection::vec(1usize..60, 0..6);
     (
         steps,
         choices,
         crashes,
+        hand_backs,
         prop::option::weighted(0.2, 1usize..60),
         1u32..6,
     )
-        .prop_map(|(steps, choices, crashes, cancel_at, parallel)| Plot {
-            steps,
-            choices,
-            crashes,
-            cancel_at,
-            parallel,
-        })
+        .prop_map(
+            |(steps, choices, crashes, hand_backs, cancel_at, parallel)| Plot {
+                steps,
+                choices,
+                crashes,
+                hand_backs,
+                cancel_at,
+                parallel,
+            },
+        )
 }
 
 fn world_of(plot: &Plot) -> World {
@@ -129,8 +135,14 @@ fn play(plot: &Plot) -> World {
     let mut succeeded = BTreeMap::new();
     for turn in 0.. {
         assert!(turn < 20_000, "the job does not come to an end");
-        if world.closed.is_some() {
-            break;
+        match world.closed {
+            Some(JobStatus::Pending) => world.taken_up(),
+            Some(_) => break,
+            None => {}
+        }
+        if plot.hand_backs.contains(&turn) {
+            world.hand_back();
+            continue;
         }
         if plot.cancel_at == Some(turn) {
             world.cancel();
@@ -171,7 +183,7 @@ proptest! {
         let plain = || world.rows.values().filter(|row| row.items.is_none());
         let failed = plain().filter(|row| matches!(row.status, StepStatus::Failed | StepStatus::Timeout));
         prop_assert_eq!(world.letters.len(), failed.count());
-        prop_assert!(plain().all(|row| row.attempt <= row.lost + 2));
+        prop_assert!(plain().all(|row| row.attempt <= row.lost + row.returned + 2));
         if plot.cancel_at.is_none() {
             let statuses: Vec<_> = (0..plot.steps.len() as u32).map(|at| world.rows[&StepKey::step(at)].status).collect();
             prop_assert_eq!(&statuses, &expected(&plot));

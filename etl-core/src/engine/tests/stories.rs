@@ -379,6 +379,58 @@ fn a_step_that_kills_its_workers_comes_to_an_end() {
 }
 
 #[test]
+fn attempts_that_are_given_back_count_neither_as_failed_nor_as_lost() {
+    let mut flaky = step("a", &[]);
+    flaky.retry_count = 1;
+    let mut world = World::new(
+        pipeline(vec![flaky]),
+        json!({}),
+        fails(11, ErrorClass::Transient),
+    );
+    for _ in 0..10 {
+        while world.running.is_empty() {
+            world.happen(world.possible()[0]);
+        }
+        world.hand_back();
+        while world.closed.is_none() {
+            world.happen(world.possible()[0]);
+        }
+        world.taken_up();
+    }
+    // Ten given back, one failed, one more allowed: the twelfth succeeds.
+    assert_eq!(world.run(), JobStatus::Success);
+    let row = world.row("a");
+    assert_eq!((row.attempt, row.lost, row.returned), (12, 0, 10));
+}
+
+#[test]
+fn what_ends_while_its_job_is_given_back_is_kept_and_what_outlives_its_worker_runs_on() {
+    let mut outside = step("outside", &[]);
+    outside.executor = ExecutorKind::Docker;
+    let mut world = World::new(
+        pipeline(vec![step("inside", &[]), outside]),
+        json!({}),
+        echoes(),
+    )
+    .with_capacity(2);
+    while world.running.len() < 2 {
+        world.happen(world.possible()[0]);
+    }
+    world.hand_back();
+    world.running.retain(|key, _| key.step != StepKey::step(0));
+    let inside = world.key("inside");
+    world.say(inside, StepEvent::Result(Ok(Report::rows(5))));
+    while world.closed.is_none() {
+        world.happen(world.possible()[0]);
+    }
+    assert_eq!(world.status("inside"), StepStatus::Success);
+    assert_eq!(world.status("outside"), StepStatus::Running);
+    world.taken_up();
+    assert_eq!(world.run(), JobStatus::Success);
+    assert_eq!(world.row("outside").attempt, 1);
+}
+
+#[test]
 fn lost_attempts_do_not_use_up_retries() {
     let mut flaky = step("a", &[]);
     flaky.retry_count = 1;

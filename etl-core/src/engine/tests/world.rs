@@ -253,6 +253,33 @@ impl World {
         self.input(Input::LeaseLost);
     }
 
+    /// The worker is told to stop.
+    pub(super) fn hand_back(&mut self) {
+        self.outlived = self.running.keys().filter(|key| self.outlives(key)).count();
+        self.input(Input::HandBack);
+    }
+
+    fn outlives(&self, key: &AttemptKey) -> bool {
+        self.plan.step(key.step.step).executor.outlives_worker()
+    }
+
+    /// Another worker takes up a job that was handed back.
+    pub(super) fn taken_up(&mut self) {
+        assert_eq!(self.closed.take(), Some(JobStatus::Pending));
+        assert_eq!(
+            self.job,
+            JobStatus::Pending,
+            "given back before it was remembered"
+        );
+        let outlives = |key: &AttemptKey| self.plan.step(key.step.step).executor.outlives_worker();
+        assert!(
+            self.running.keys().all(outlives),
+            "given back while it runs"
+        );
+        self.job = JobStatus::Running;
+        self.take_over();
+    }
+
     /// The worker dies with all its attempts; another one takes the job over. A commit under way is applied or not.
     pub(super) fn crash(&mut self, applied: bool) {
         if let Some(commit) = self.in_flight.take().filter(|_| applied) {
@@ -263,6 +290,7 @@ impl World {
             return;
         }
         self.running.clear();
+        self.job = JobStatus::Running;
         self.take_over();
     }
 
@@ -377,7 +405,7 @@ impl World {
                         .filter(|row| !row.status.is_terminal())
                         .collect();
                     assert!(
-                        open.is_empty(),
+                        open.is_empty() || *to == JobStatus::Pending,
                         "the job ended as {to} with open steps: {open:?}"
                     );
                     self.job = *to;
@@ -406,6 +434,7 @@ impl World {
                     row.attempt = *attempt;
                     row.due_at = patch.due_at;
                     row.lost = patch.lost.unwrap_or(row.lost);
+                    row.returned = patch.returned.unwrap_or(row.returned);
                     row.output = patch.output.clone().unwrap_or_default();
                     row.artifacts = patch.artifacts.clone().unwrap_or_default();
                     row.rows_processed = patch.rows_processed.unwrap_or_default();
@@ -460,6 +489,7 @@ fn blank(key: StepKey) -> StepSnapshot {
         status: StepStatus::Pending,
         attempt: 0,
         lost: 0,
+        returned: 0,
         due_at: None,
         items: None,
         output: Value::Null,

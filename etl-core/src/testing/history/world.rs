@@ -184,6 +184,7 @@ impl<'a> World<'a> {
                     jobs: named.as_ref().map(|picks| self.some_jobs(picks)),
                     limit: (*limit).into(),
                     ttl: millis(*ttl),
+                    tags: Vec::new(),
                 };
                 self.claim(&what, want).await;
             }
@@ -503,6 +504,7 @@ impl<'a> World<'a> {
                 bytes_transferred: Some(8),
                 metrics: Some(Map::from_iter([("m".into(), json!(1.5))])),
                 lost: Some(1),
+                returned: Some(2),
                 skip_reason: Some(SkipReason::Condition),
                 error_class: Some(ErrorClass::Throttled),
                 error: Some(format!("{to}")),

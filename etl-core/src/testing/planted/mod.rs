@@ -64,6 +64,8 @@ pub(super) enum Bug {
     StaleWriterWins,
     /// A fire is decided however often its schedule has changed since it was seen.
     RevUnchecked,
+    /// A settled hook waits on.
+    HookUnsettled,
     /// The job of a fire is made, and the fire is not remembered with it.
     FireForgotten,
     /// A job's own limit is not looked at.
@@ -209,6 +211,11 @@ mod tests {
         (
             Bug::RevUnchecked,
             "schedule::a_fire_under_an_old_rev_is_lost_and_changes_nothing",
+            false,
+        ),
+        (
+            Bug::HookUnsettled,
+            "hook::hooks_wait_oldest_first_until_they_are_settled",
             false,
         ),
         (

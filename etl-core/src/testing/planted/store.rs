@@ -10,9 +10,9 @@ use async_trait::async_trait;
 use super::Bug;
 use crate::contract::Clock;
 use crate::contract::store::{
-    Catalog, ClaimRequest, Claimed, Due, Fire, FireOutcome, Fired, JobStore, Journal, LeaseState,
-    PipelineFilter, PutPipeline, ReapRequest, Result, ScheduleStore, StoreErrorKind,
-    StoredPipeline, Submitted,
+    Catalog, ClaimRequest, Claimed, Due, Fire, FireOutcome, Fired, HookStore, JobStore, Journal,
+    LeaseState, PipelineFilter, PutPipeline, ReapRequest, Result, ScheduleStore, SettledHook,
+    StoreErrorKind, StoredPipeline, Submitted, WaitingHook,
 };
 use crate::memory::MemoryStore;
 use crate::model::{
@@ -273,6 +273,20 @@ impl Catalog for Planted {
 
     async fn remove_pipeline(&self, namespace: &str, name: &str) -> Result<bool> {
         self.inner.remove_pipeline(namespace, name).await
+    }
+}
+
+#[async_trait]
+impl HookStore for Planted {
+    async fn waiting_hooks(&self, limit: usize) -> Result<Vec<WaitingHook>> {
+        self.inner.waiting_hooks(limit).await
+    }
+
+    async fn settle_hook(&self, settled: SettledHook) -> Result<()> {
+        if self.has(Bug::HookUnsettled) {
+            return Ok(());
+        }
+        self.inner.settle_hook(settled).await
     }
 }
 

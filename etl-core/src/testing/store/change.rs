@@ -58,6 +58,7 @@ pub(super) async fn a_step_keeps_what_it_is_given(fixture: &dyn StoreFixture) {
         bytes_transferred: Some(4),
         metrics: Some(Map::from_iter([("seconds".into(), json!(0.5))])),
         lost: Some(2),
+        returned: Some(3),
         skip_reason: None,
         error_class: Some(ErrorClass::Transient),
         error: Some("the line is down".into()),
@@ -85,7 +86,7 @@ pub(super) async fn a_step_keeps_what_it_is_given(fixture: &dyn StoreFixture) {
     assert_eq!(Some(step.artifacts), full.artifacts);
     assert_eq!((step.rows_processed, step.bytes_transferred), (3, 4));
     assert_eq!(Some(step.metrics), full.metrics);
-    assert_eq!((step.lost, step.skip_reason), (2, None));
+    assert_eq!((step.lost, step.returned, step.skip_reason), (2, 3, None));
     assert_eq!(step.error_class, full.error_class);
     assert_eq!(step.error_message, full.error);
     assert_eq!(step.error_stack, full.error_stack);

@@ -68,6 +68,7 @@ pub(super) async fn only_jobs_that_wait_are_claimed_and_each_once(fixture: &dyn 
         ]),
         limit: 10,
         ttl: LONG,
+        tags: Vec::new(),
     };
     let claimed = scene.store.claim(want.clone()).await.unwrap();
     let ids: Vec<_> = claimed.iter().map(|claimed| claimed.job.id).collect();
@@ -98,6 +99,7 @@ pub(super) async fn the_first_claim_starts_the_job(fixture: &dyn StoreFixture) {
         jobs: None,
         limit: 1,
         ttl: LONG,
+        tags: Vec::new(),
     };
     let again = scene.store.claim(want).await.unwrap().remove(0);
     assert_eq!(again.job.started_at, claimed.job.started_at);
@@ -161,6 +163,59 @@ pub(super) async fn a_job_is_passed_over_at_a_limit_of_its_own(fixture: &dyn Sto
     }
 }
 
+pub(super) async fn a_claim_by_tags_passes_over_jobs_without_any_of_them(
+    fixture: &dyn StoreFixture,
+) {
+    let scene = Scene::on(fixture).await;
+    let tagged = async |name: &str, tags: &[&str], limit: Option<u32>| {
+        let document = a_pipeline(name).step("a").with(|p| {
+            p.tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        });
+        let document = match limit {
+            Some(limit) => document.with_limit(limit),
+            None => document,
+        };
+        scene.put(document.build()).await
+    };
+    let plain = tagged("plain", &[], None).await;
+    let red = tagged("red", &["it's \"red\"", "all"], None).await;
+    let blue = tagged("blue", &["blue", "all"], Some(1)).await;
+    let mut jobs = Vec::new();
+    for pipeline in [&plain, &red, &blue, &plain, &red, &blue] {
+        jobs.push(scene.submit(new_job(pipeline)).await);
+    }
+    // Tags are of the version that the job is pinned to.
+    let red = tagged("red", &[], None).await;
+    jobs.push(scene.submit(new_job(&red)).await);
+
+    let claim = async |jobs: Option<Vec<_>>, tags: &[&str], limit| {
+        let want = ClaimRequest {
+            worker: scene.worker,
+            jobs,
+            limit,
+            ttl: LONG,
+            tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+        };
+        let claimed = scene.store.claim(want).await.unwrap();
+        claimed
+            .iter()
+            .map(|claimed| claimed.job.id)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(claim(None, &["RED", "blue,all", ""], 9).await, []);
+    assert_eq!(
+        claim(Some(jobs.clone()), &["it's \"red\""], 1).await,
+        [jobs[1]]
+    );
+    assert_eq!(
+        claim(None, &["blue", "it's \"red\""], 2).await,
+        [jobs[2], jobs[4]]
+    );
+    // The other blue one waits for its pipeline, and tags change nothing about that.
+    assert_eq!(claim(None, &["all"], 9).await, []);
+    assert_eq!(claim(None, &[], 9).await, [jobs[0], jobs[3], jobs[6]]);
+}
+
 pub(super) async fn the_end_of_a_job_makes_room_under_the_limit(fixture: &dyn StoreFixture) {
     let scene = Scene::on(fixture).await;
     let limited = scene
@@ -211,6 +266,7 @@ pub(super) async fn the_snapshot_has_everything_that_is_past_pending(fixture: &d
     let retrying = StepPatch {
         due_at: Some(due),
         lost: Some(1),
+        returned: Some(2),
         error: Some("no".into()),
         ..StepPatch::default()
     };
@@ -254,6 +310,7 @@ pub(super) async fn the_snapshot_has_everything_that_is_past_pending(fixture: &d
         status,
         attempt: 1,
         lost: 0,
+        returned: 0,
         due_at: None,
         items: None,
         output: json!(null),
@@ -273,6 +330,7 @@ pub(super) async fn the_snapshot_has_everything_that_is_past_pending(fixture: &d
         },
         StepSnapshot {
             lost: 1,
+            returned: 2,
             due_at: Some(due),
             checkpoint: Some((4, json!({"at": 4}))),
             ..empty(key(1), StepStatus::Retrying)
@@ -313,6 +371,7 @@ pub(super) async fn two_claimers_never_get_the_same_job(fixture: &dyn StoreFixtu
                     jobs: (racer % 2 == 0).then(|| named.clone()),
                     limit: 3,
                     ttl: LONG,
+                    tags: Vec::new(),
                 };
                 let claimed = store.claim(want).await.unwrap();
                 if claimed.is_empty() {
@@ -344,6 +403,7 @@ pub(super) async fn racing_claimers_keep_the_limit(fixture: &dyn StoreFixture) {
                 jobs: None,
                 limit: 2,
                 ttl: LONG,
+                tags: Vec::new(),
             };
             store.claim(want).await.unwrap().len()
         });

@@ -5,6 +5,7 @@ mod catalog;
 mod change;
 mod claim;
 mod commit;
+mod hook;
 mod journal;
 mod lease;
 mod reap;

@@ -137,6 +137,7 @@ pub(super) async fn a_reaper_and_an_owner_that_renews_never_both_win(fixture: &d
             jobs: Some(vec![job]),
             limit: 1,
             ttl: SHORT,
+            tags: Vec::new(),
         };
         let lease = scene.store.claim(want).await.unwrap().remove(0).lease;
         scene.let_leases_end().await;

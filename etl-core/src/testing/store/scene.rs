@@ -108,6 +108,7 @@ impl Scene {
             jobs: Some(vec![job]),
             limit: 10,
             ttl,
+            tags: Vec::new(),
         };
         let mut claimed = self.store.claim(want).await.unwrap();
         assert!(claimed.len() <= 1);
@@ -125,6 +126,7 @@ impl Scene {
             jobs: None,
             limit,
             ttl: LONG,
+            tags: Vec::new(),
         };
         let claimed = self.store.claim(want).await.unwrap();
         claimed.iter().map(|claimed| claimed.job.id).collect()

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 
 use super::SimStore;
 use crate::contract::store::{
-    Catalog, Due, Fire, Fired, Journal, PipelineFilter, PutPipeline, Result, ScheduleStore,
-    StoredPipeline,
+    Catalog, Due, Fire, Fired, HookStore, Journal, PipelineFilter, PutPipeline, Result,
+    ScheduleStore, SettledHook, StoredPipeline, WaitingHook,
 };
 use crate::model::{
     DeadLetter, FireRecord, HookRow, JobFilter, JobId, JobRecord, LogLine, Page, PageRequest,
@@ -51,6 +51,20 @@ impl Catalog for SimStore {
     async fn remove_pipeline(&self, namespace: &str, name: &str) -> Result<bool> {
         let call = self.sim.memory.remove_pipeline(namespace, name);
         self.call("remove_pipeline", call).await
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl HookStore for SimStore {
+    async fn waiting_hooks(&self, limit: usize) -> Result<Vec<WaitingHook>> {
+        self.call("waiting_hooks", self.sim.memory.waiting_hooks(limit))
+            .await
+    }
+
+    async fn settle_hook(&self, settled: SettledHook) -> Result<()> {
+        self.call("settle_hook", self.sim.memory.settle_hook(settled))
+            .await
     }
 }
 

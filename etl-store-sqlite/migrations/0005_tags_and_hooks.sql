@@ -1,0 +1,11 @@
+-- + The tags of the job's pipeline version, a JSON array: workers may take only jobs with some.
+ALTER TABLE job_executions ADD COLUMN tags TEXT NOT NULL DEFAULT '[]';
+
+-- + Attempts that were given back by a worker that was told to stop: they count neither as failed nor as lost.
+ALTER TABLE step_executions ADD COLUMN returned INTEGER NOT NULL DEFAULT 0;
+
+-- + What became of a hook: 'pending' until it is 'done' or 'failed'.
+ALTER TABLE job_hooks ADD COLUMN error TEXT;
+ALTER TABLE job_hooks ADD COLUMN completed_at TEXT;
+DROP INDEX idx_hooks_pending;
+CREATE INDEX idx_hooks_waiting ON job_hooks (kind, created_at, job_id, position) WHERE status = 'pending';

@@ -5,6 +5,7 @@
 //! that did not ask for it, and the priorities of what was waiting are kept.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use etl_core::contract::{Delivery, QueueError};
@@ -31,6 +32,10 @@ use crate::topology::Band;
 /// How many fetches are under way at once.
 const AT_ONCE: usize = 32;
 
+/// How long it listens before it looks again. A queue that is deleted just as somebody begins to listen may be declared anew
+/// without the broker saying that nobody listens to it any more.
+const LISTEN: Duration = Duration::from_secs(2);
+
 /// Somebody who waits for at most `max` hints. Whoever gave up has dropped the other end.
 #[derive(Debug)]
 pub(crate) struct Request {
@@ -43,7 +48,7 @@ pub(crate) struct Request {
 pub(crate) struct Taken {
     hint: Hint,
     acker: Option<Acker>,
-    time_limit: std::time::Duration,
+    time_limit: Duration,
 }
 
 #[async_trait]
@@ -220,6 +225,7 @@ impl Taker {
                 Some((first, of))
             }
             () = request.reply.closed() => None,
+            () = tokio::time::sleep(LISTEN) => None,
         };
         if let Some((first, of)) = first {
             // A consumer ends when its queue is deleted.

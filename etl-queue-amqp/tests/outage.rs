@@ -32,10 +32,6 @@ async fn publish_at_last(queue: &AmqpQueue, hint: etl_core::model::Hint) -> Dura
     began.elapsed()
 }
 
-async fn noted(_: ()) -> Result<u32, StepError> {
-    Ok(7)
-}
-
 /// Jobs that a process without a worker has handed to the broker, and whose hints are then lost in this way.
 async fn jobs_end_without_their_hints(lose: impl AsyncFn(&Operator, &str)) {
     const JOBS: u32 = 5;
@@ -43,7 +39,7 @@ async fn jobs_end_without_their_hints(lose: impl AsyncFn(&Operator, &str)) {
     let operator = Operator::new().await;
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
     let flow = Flow::new("noted");
-    let _ = flow.step("noted", || noted(()));
+    let _ = flow.step("noted", || async { Ok::<u32, StepError>(7) });
     let of = async || {
         Etl::builder()
             .store(Arc::clone(&store))

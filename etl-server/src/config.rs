@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use etl_core::model::nearest;
+use etl_redis::{Redis, RedisOptions};
 use figment::Figment;
 use figment::error::Kind;
 use figment::providers::{Format, Serialized, Toml};
@@ -24,7 +25,7 @@ pub(crate) struct Config {
     pub(crate) database_url: String,
     /// `store:`, the store itself is the queue; or `amqp://…`.
     pub(crate) queue_url: String,
-    /// `memory:` or `postgres:` (the default with Postgres).
+    /// `memory:`, `postgres:` (the default with Postgres) or `redis://…`.
     pub(crate) events_url: Option<String>,
     /// `file://PATH` or `s3://BUCKET/PREFIX`.
     pub(crate) storage_url: String,
@@ -209,7 +210,18 @@ impl Config {
                 "events_url is postgres:, but database_url names no Postgres",
             )
             .hint("leave events_url out")),
-            _ => Err(unsupported("events_url", url, "memory: or postgres:")),
+            // Tried here, so that a mistake is told before anything is done.
+            Some(("redis" | "rediss", _)) => match Redis::open(url, &RedisOptions::default()) {
+                Ok(_) => Ok(EventsKind::Redis(url.clone())),
+                Err(error) => Err(Failure::input("events_url can't be used")
+                    .because(error)
+                    .hint("it looks like redis://:password@host:6379/0, rediss:// for TLS")),
+            },
+            _ => Err(unsupported(
+                "events_url",
+                url,
+                "memory:, postgres: or redis://…",
+            )),
         }
     }
 }
@@ -233,6 +245,7 @@ pub(crate) enum QueueKind {
 pub(crate) enum EventsKind {
     Memory,
     Postgres,
+    Redis(String),
 }
 
 /// The path of `scheme://PATH` or `scheme:PATH`; relative paths are against the working folder.

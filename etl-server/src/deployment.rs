@@ -4,17 +4,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use etl_core::artifact::ArtifactStorage;
-use etl_core::contract::{Credentials, Queue, Store};
-use etl_core::memory::MemoryQueue;
+use etl_core::contract::{Credentials, EventBus, Queue, Store};
+use etl_core::memory::{MemoryEvents, MemoryQueue};
 use etl_core::registry::Registry;
 use etl_core::runtime::{Scope, SystemClock};
 use etl_core::sdk::{Etl, EtlBuilder};
 use etl_queue_amqp::{AmqpOptions, AmqpQueue};
+use etl_redis::{Redis, RedisOptions};
 use etl_store_postgres::PostgresStore;
 use etl_store_sqlite::SqliteStore;
 use etl_vault::{KeySource, Passphrase, Vault};
 
-use crate::config::{Config, Database, QueueKind};
+use crate::config::{Config, Database, EventsKind, QueueKind};
 use crate::failure::{Exit, Failure};
 use crate::storage;
 
@@ -181,6 +182,29 @@ fn amqp(url: &str) -> Result<Arc<dyn Queue>, Failure> {
             .hint("queue_url looks like amqp://user:password@host:5672/vhost")
     })?;
     Ok(Arc::new(queue))
+}
+
+/// What tells watchers, also those in this process.
+pub(crate) fn events(config: &Config, store: &OpenStore) -> Result<Arc<dyn EventBus>, Failure> {
+    Ok(shared_events(config, store)?.unwrap_or_else(|| Arc::new(MemoryEvents::default())))
+}
+
+/// What tells watchers of what other processes do, if there is anything that does.
+pub(crate) fn shared_events(
+    config: &Config,
+    store: &OpenStore,
+) -> Result<Option<Arc<dyn EventBus>>, Failure> {
+    Ok(match (config.events()?, store.as_postgres()) {
+        (EventsKind::Redis(url), _) => Some(Arc::new(redis(&url)?.events())),
+        (EventsKind::Postgres, Some(store)) => Some(Arc::new(store.events())),
+        (EventsKind::Memory | EventsKind::Postgres, _) => None,
+    })
+}
+
+/// Redis need not be there: nothing depends on it.
+fn redis(url: &str) -> Result<Redis, Failure> {
+    Redis::open(url, &RedisOptions::default())
+        .map_err(|error| unreachable("redis can't be used").because(error))
 }
 
 /// Connects to RabbitMQ and lets go of it.

@@ -47,6 +47,7 @@ pub(crate) fn check() -> Result<()> {
         "etl-core",
         "etl-connectors",
         "etl-queue-amqp",
+        "etl-redis",
         "etl-store-postgres",
         "etl-store-sql",
         "etl-store-sqlite",

@@ -64,7 +64,8 @@ async fn hand_over(
         say("it has not ended: the deployment's workers go on with it by themselves");
         known.id
     };
-    submit::wait(&**store, job, args.json, interrupts).await
+    let events = deployment::shared_events(config, open)?;
+    submit::wait(&**store, events, job, args.json, interrupts).await
 }
 
 fn from(args: &RetryArgs) -> RetryFrom {

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use etl_core::contract::{Credentials, EventBus, NoCredentials};
-use etl_core::memory::MemoryEvents;
+use etl_core::contract::{Credentials, NoCredentials};
 use etl_core::runtime::{Backends, Runtime, Scope, Settings, SystemClock};
 
 use super::interrupts::Interrupts;
@@ -118,7 +117,7 @@ fn start(
     let backends = Backends {
         store: Arc::clone(store.store()),
         queue: deployment::queue(config, store)?,
-        events: events(config, store)?,
+        events: deployment::events(config, store)?,
         credentials,
         storage: deployment::artifacts(config)?,
         registry: Arc::new(deployment::registry()),
@@ -139,12 +138,4 @@ fn start(
         ..defaults
     };
     Ok(Runtime::start(backends, settings))
-}
-
-fn events(config: &Config, store: &OpenStore) -> Result<Arc<dyn EventBus>, Failure> {
-    use crate::config::EventsKind;
-    Ok(match (config.events()?, store.as_postgres()) {
-        (EventsKind::Postgres, Some(store)) => Arc::new(store.events()),
-        (EventsKind::Memory | EventsKind::Postgres, _) => Arc::new(MemoryEvents::default()),
-    })
 }

@@ -90,7 +90,7 @@ pub(crate) enum Command {
     Submit(SubmitArgs),
     /// Prove that everything works and that no row waits for nobody
     ///
-    /// Checks the store, its clock against this machine's, the queue and the storage by using them, and tells of each job, step,
+    /// Checks the store, its clock against this machine's, the queue, the events and the storage by using them, and tells of each job, step,
     /// schedule and hook that has not come to its end who has it, until when, and what moves it on. Nothing is changed.
     ///
     /// Exit status: 0 all is well; 1 something waits for nobody; 3 a system can't be used. With `--json`: {"ok", "checks":

@@ -201,6 +201,19 @@ pub(crate) fn shared_events(
     })
 }
 
+/// Asks Redis for a sign of life, if events go over it. Whether they do.
+pub(crate) async fn reach_events(config: &Config) -> Result<bool, Failure> {
+    let EventsKind::Redis(url) = config.events()? else {
+        return Ok(false);
+    };
+    redis(&url)?.ping().await.map_err(|error| {
+        unreachable("Redis can't be reached")
+            .because(error)
+            .hint("jobs run all the same, and whoever waits for one asks the store; see events_url and the server")
+    })?;
+    Ok(true)
+}
+
 /// Redis need not be there: nothing depends on it.
 fn redis(url: &str) -> Result<Redis, Failure> {
     Redis::open(url, &RedisOptions::default())

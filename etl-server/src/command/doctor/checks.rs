@@ -90,6 +90,19 @@ pub(super) async fn queue(config: &Config) -> Check {
     }
 }
 
+/// Asks what carries events, if that is a system of its own.
+pub(super) async fn events(config: &Config) -> Check {
+    match tokio::time::timeout(PATIENCE, deployment::reach_events(config)).await {
+        Ok(Ok(true)) => Check::fine("events", "Redis answers"),
+        Ok(Ok(false)) => Check::fine("events", "no system of their own carries them"),
+        Ok(Err(failure)) => Check::wrong("events", &failure),
+        Err(_) => Check::wrong(
+            "events",
+            &deployment::unreachable("Redis does not answer in time"),
+        ),
+    }
+}
+
 /// Writes a small object, reads it back and removes it.
 pub(super) async fn storage(config: &Config) -> Check {
     match tokio::time::timeout(PATIENCE, try_storage(config)).await {

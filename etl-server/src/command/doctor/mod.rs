@@ -71,6 +71,7 @@ pub(crate) async fn execute(config: &Config, args: &DoctorArgs) -> Result<Exit, 
         Err(failure) => checks.push(Check::wrong("store", &failure)),
     }
     checks.push(checks::queue(config).await);
+    checks.push(checks::events(config).await);
     checks.push(checks::storage(config).await);
     report(args, &checks, &found)
 }

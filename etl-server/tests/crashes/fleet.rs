@@ -43,7 +43,7 @@ impl Fleet {
         let queue_url = match hints {
             Hints::Store => "store:".to_owned(),
             Hints::Broker => {
-                services.operator().await.delete_queues().await;
+                services.empty_queues().await;
                 services.broker.clone()
             }
         };

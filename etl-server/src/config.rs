@@ -30,8 +30,8 @@ pub(crate) struct Config {
     pub(crate) storage_url: String,
     /// Where a deployment listens.
     pub(crate) bind: String,
-    /// What opens stored credentials; no command of this program does yet.
-    master_key_file: PathBuf,
+    /// The keys that open stored credentials.
+    pub(crate) master_key_file: PathBuf,
     /// Where traces go.
     otlp_endpoint: Option<String>,
     /// How the program's own log is written; by default for people on a terminal, else as JSON.
@@ -39,6 +39,8 @@ pub(crate) struct Config {
     /// Only jobs of pipelines that have one of these tags are taken by a worker; none for any.
     #[serde(deserialize_with = "tags")]
     pub(crate) tags: Vec<String>,
+    /// Days for which logs are kept in Postgres.
+    pub(crate) log_days: u32,
     /// How many jobs a worker runs at once.
     pub(crate) max_jobs: u16,
     /// How many steps a worker runs at once, over all jobs.
@@ -59,6 +61,7 @@ impl Default for Config {
             otlp_endpoint: None,
             log_format: None,
             tags: Vec::new(),
+            log_days: 90,
             max_jobs: 32,
             max_steps: None,
             drain_seconds: 30,
@@ -66,7 +69,7 @@ impl Default for Config {
     }
 }
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "database_url",
     "queue_url",
     "events_url",
@@ -76,6 +79,7 @@ const KEYS: [&str; 12] = [
     "otlp_endpoint",
     "log_format",
     "tags",
+    "log_days",
     "max_jobs",
     "max_steps",
     "drain_seconds",

@@ -1,5 +1,11 @@
 //! `etl doctor`: what it finds fine, and what it finds wrong.
 
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "the helpers of tests are tests"
+)]
+
 mod program;
 
 use program::Program;
@@ -41,9 +47,12 @@ fn walkdir(folder: &std::path::Path) -> Vec<String> {
     };
     let paths = entries.map(|entry| entry.unwrap().path());
     paths
-        .flat_map(|path| match path.is_dir() {
-            true => walkdir(&path),
-            false => vec![path.display().to_string()],
+        .flat_map(|path| {
+            if path.is_dir() {
+                walkdir(&path)
+            } else {
+                vec![path.display().to_string()]
+            }
         })
         .collect()
 }

@@ -50,6 +50,7 @@ pub(crate) fn check() -> Result<()> {
         "etl-store-postgres",
         "etl-store-sql",
         "etl-store-sqlite",
+        "etl-vault",
         "etl-server",
         "examples",
         "benches",

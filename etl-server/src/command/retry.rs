@@ -21,7 +21,7 @@ pub(crate) async fn execute(config: &Config, args: &RetryArgs) -> Result<Exit, F
         return exit;
     }
     let store = deployment::serve_remembered(config).await?;
-    let etl = deployment::own_engine(config, &store, args.parallelism)?;
+    let etl = deployment::own_engine(config, &store, args.parallelism).await?;
     let outcome = go_on(&etl, args, &mut interrupts).await;
     until_end::close(etl, store, &outcome).await;
     outcome

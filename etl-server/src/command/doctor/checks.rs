@@ -59,6 +59,19 @@ pub(super) fn clock(store: Timestamp) -> Check {
     }
 }
 
+/// Looks whether the key of every stored credential is at hand.
+pub(super) async fn vault(config: &Config, store: &OpenStore) -> Check {
+    let looked = async {
+        let vault = deployment::vault(config, store)?;
+        vault.check().await?;
+        Ok::<_, Failure>(())
+    };
+    match looked.await {
+        Ok(()) => Check::fine("vault", "the key of every stored credential is at hand"),
+        Err(failure) => Check::wrong("vault", &failure),
+    }
+}
+
 /// Connects to the queue.
 pub(super) async fn queue(config: &Config) -> Check {
     let url = match config.queue() {

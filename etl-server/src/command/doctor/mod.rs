@@ -59,6 +59,7 @@ pub(crate) async fn execute(config: &Config, args: &DoctorArgs) -> Result<Exit, 
                 let (check, now) = checks::store(config, &store).await?;
                 checks.push(check);
                 checks.push(checks::clock(now));
+                checks.push(checks::vault(config, &store).await);
                 found = rows::open_rows(&**store.store(), now).await?;
                 Ok::<_, Failure>(())
             };

@@ -1,6 +1,7 @@
 //! What the measurements share: graphs of steps that do nothing, and figures that are printed and kept.
 
 mod figure;
+pub mod load;
 mod machine;
 mod pipeline;
 mod place;

@@ -13,6 +13,10 @@ fail_with_log() {
     exit 3
 }
 
+offset=${ETL_SERVICES_OFFSET:-0}
+# No two ports are hundreds apart, and the highest, 10,000 above one of these, must stay below those that the system hands out.
+[[ "$offset" =~ ^(0|[1-8]00)$ ]] || fail "ETL_SERVICES_OFFSET is 0, 100 and so on up to 800" 2
+
 # Servers run as users of their own when we are root, and they must be able to walk to their data.
 can_be_walked_by_others() {
     local path=$1
@@ -24,14 +28,16 @@ can_be_walked_by_others() {
     done
 }
 
-# Sets `dir` and `password`, and lets one caller in at a time.
+# Sets `base`, `dir` and `password`, and lets one caller in at a time.
 open_dir() {
-    dir=${ETL_SERVICES_DIR:-${CARGO_TARGET_DIR:-$HOME/.cache/etl-target}/services}
-    dir=$(realpath -m "$dir")
-    if [ "$(id -u)" = 0 ] && ! can_be_walked_by_others "$dir"; then
+    base=${ETL_SERVICES_DIR:-${CARGO_TARGET_DIR:-$HOME/.cache/etl-target}/services}
+    base=$(realpath -m "$base")
+    if [ "$(id -u)" = 0 ] && ! can_be_walked_by_others "$base"; then
         # PostgreSQL refuses root, and no other user can enter a folder below, say, /root.
-        dir=/var/tmp/etl-services
+        base=/var/tmp/etl-services
     fi
+    dir=$base
+    [ "$offset" = 0 ] || dir=$base-$offset
     mkdir -p "$dir"
     [ -O "$dir" ] || fail "$dir belongs to somebody else: set ETL_SERVICES_DIR"
     chmod 755 "$dir"

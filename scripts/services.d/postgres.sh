@@ -1,6 +1,6 @@
 # Sourced by ../services. fsync stays on: what is killed here must find what it confirmed.
 
-postgres_port=21432
+postgres_port=$((21432 + offset))
 
 postgres_packages() {
     [ -n "$(postgres_bin)" ] || echo postgresql

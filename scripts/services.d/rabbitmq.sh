@@ -1,6 +1,6 @@
 # Sourced by ../services. A node of its own name, with a port mapper of its own, beside any that the machine has.
 
-rabbitmq_port=21672
+rabbitmq_port=$((21672 + offset))
 
 rabbitmq_packages() {
     [ -n "$(rabbitmq_bin)" ] || echo rabbitmq-server

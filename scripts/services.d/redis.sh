@@ -1,6 +1,6 @@
 # Sourced by ../services. Nothing is kept on disk: nothing of ours may depend on what Redis remembers.
 
-redis_port=21379
+redis_port=$((21379 + offset))
 
 redis_packages() {
     command -v redis-server >/dev/null || echo redis-server

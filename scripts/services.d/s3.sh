@@ -1,12 +1,12 @@
 # Sourced by ../services. SeaweedFS: one process with all that it needs, and it refuses a wrong key.
 
-s3_port=21334
+s3_port=$((21334 + offset))
 s3_bucket=etl-test
 s3_key=etl-test
 # Its internal ports; each has a gRPC twin 10,000 above, so that all stay below the ports that the system hands out.
-s3_master=21333
-s3_volume=21080
-s3_filer=21888
+s3_master=$((21333 + offset))
+s3_volume=$((21080 + offset))
+s3_filer=$((21888 + offset))
 s3_version=4.48
 
 s3_packages() {

@@ -1,6 +1,15 @@
 //! The built program in a folder of its own.
 #![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "the helpers of tests are tests"
+)]
 
+pub mod database;
+pub mod server;
+
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -84,10 +93,9 @@ impl Program {
 
     /// Runs it with its arguments as `$ETL "$@"` in a shell script, for pipes and limits.
     pub fn shell(&self, script: &str, arguments: &[&str]) -> Finished {
-        let program = env!("CARGO_BIN_EXE_etl");
         let mut command = Command::new("sh");
         command.args(["-c", script, "sh"]).args(arguments);
-        finished(self.at_home(command).env("ETL", program))
+        finished(self.at_home(command).env("ETL", etl()))
     }
 
     pub fn spawn(&self, arguments: &[&str]) -> Running {
@@ -129,7 +137,7 @@ impl Program {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_etl"));
+        let mut command = Command::new(etl());
         command.args(arguments);
         self.at_home(command)
     }
@@ -143,6 +151,11 @@ impl Program {
         }
         command
     }
+}
+
+/// The program. Nextest says where it is now; it may have been moved since this was compiled.
+pub fn etl() -> OsString {
+    std::env::var_os("NEXTEST_BIN_EXE_etl").unwrap_or_else(|| env!("CARGO_BIN_EXE_etl").into())
 }
 
 /// Runs a command to its end, which has to come.

@@ -5,6 +5,7 @@
 //! that did not ask for it, and the priorities of what was waiting are kept.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use etl_core::contract::{Delivery, QueueError};
@@ -12,23 +13,28 @@ use etl_core::model::Hint;
 use futures_util::future::{join_all, select_all, try_join_all};
 use futures_util::{FutureExt as _, StreamExt as _};
 
+use lapin::message::Delivery as Message;
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions,
     BasicQosOptions,
 };
 use lapin::types::{FieldTable, ShortString};
-use lapin::{Acker, Consumer, message};
+use lapin::{Acker, Consumer};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::{Broker, Session, bounded, waits};
 use crate::error::Fault;
-use crate::message::decode;
+use crate::message;
 use crate::publish::Publisher;
 use crate::topology::Band;
 
 /// How many fetches are under way at once.
 const AT_ONCE: usize = 32;
+
+/// How long it listens before it looks again. A queue that is deleted just as somebody begins to listen may be declared anew
+/// without the broker saying that nobody listens to it any more.
+const LISTEN: Duration = Duration::from_secs(2);
 
 /// Somebody who waits for at most `max` hints. Whoever gave up has dropped the other end.
 #[derive(Debug)]
@@ -42,7 +48,7 @@ pub(crate) struct Request {
 pub(crate) struct Taken {
     hint: Hint,
     acker: Option<Acker>,
-    time_limit: std::time::Duration,
+    time_limit: Duration,
 }
 
 #[async_trait]
@@ -219,6 +225,7 @@ impl Taker {
                 Some((first, of))
             }
             () = request.reply.closed() => None,
+            () = tokio::time::sleep(LISTEN) => None,
         };
         if let Some((first, of)) = first {
             // A consumer ends when its queue is deleted.
@@ -248,9 +255,9 @@ impl Taker {
         &self,
         session: &Session,
         queue: &ShortString,
-        message: message::Delivery,
+        message: Message,
     ) -> Result<Option<Taken>, Fault> {
-        match decode(&message.data) {
+        match message::read(&message.data, &message.properties) {
             Ok(hint) => Ok(Some(Taken {
                 hint,
                 acker: Some(message.acker),

@@ -7,8 +7,12 @@ use serde::Serialize;
 
 use crate::error::Fault;
 
+/// What our messages are.
+const CONTENT_TYPE: &str = "application/json";
 /// The longest hint. One of ours has some 70 bytes; the rest is room for fields of later versions.
 pub(crate) const HINT_LIMIT: usize = 1024;
+/// How often a hint may come back before it is put aside. Brokers since RabbitMQ 4 have the same limit of their own.
+const DELIVERY_LIMIT: i64 = 20;
 /// How much of a step's error goes along with a dead letter; the store has all of it.
 const ERROR_LIMIT: usize = 16 * 1024;
 /// How much of a message that nobody can read is kept to be looked at.
@@ -23,12 +27,49 @@ pub(crate) fn encode(hint: Hint) -> Result<Vec<u8>, Fault> {
 pub(crate) enum Poison {
     #[error("{0} bytes are more than {HINT_LIMIT}")]
     TooLarge(usize),
+    #[error("its content type is {0:?}")]
+    ContentType(String),
+    #[error("it came back {0} times")]
+    Returned(i64),
     #[error("not a hint: {0}")]
     Unreadable(serde_json::Error),
 }
 
+/// A message as a hint. One that keeps coming back, because whoever takes it dies of it or can't be rid of it, is none any more:
+/// the store has its job.
+pub(crate) fn read(data: &[u8], properties: &BasicProperties) -> Result<Hint, Poison> {
+    match properties.content_type() {
+        Some(kind) if kind.as_str() != CONTENT_TYPE => {
+            return Err(Poison::ContentType(kind.to_string()));
+        }
+        // Whoever sends one by hand need not say what it is.
+        Some(_) | None => {}
+    }
+    let hint = decode(data)?;
+    match returned(properties) {
+        count if count >= DELIVERY_LIMIT => Err(Poison::Returned(count)),
+        _ => Ok(hint),
+    }
+}
+
+/// How often a quorum queue has got the message back.
+fn returned(properties: &BasicProperties) -> i64 {
+    let headers = properties.headers().as_ref();
+    let count = headers.and_then(|headers| headers.inner().get("x-delivery-count"));
+    match count {
+        Some(AMQPValue::LongLongInt(count)) => *count,
+        Some(AMQPValue::LongInt(count)) => i64::from(*count),
+        Some(AMQPValue::LongUInt(count)) => i64::from(*count),
+        Some(AMQPValue::ShortInt(count)) => i64::from(*count),
+        Some(AMQPValue::ShortUInt(count)) => i64::from(*count),
+        Some(AMQPValue::ShortShortInt(count)) => i64::from(*count),
+        Some(AMQPValue::ShortShortUInt(count)) => i64::from(*count),
+        _ => 0,
+    }
+}
+
 /// Unknown fields are left alone: a newer publisher may say more.
-pub(crate) fn decode(data: &[u8]) -> Result<Hint, Poison> {
+fn decode(data: &[u8]) -> Result<Hint, Poison> {
     if data.len() > HINT_LIMIT {
         return Err(Poison::TooLarge(data.len()));
     }
@@ -72,7 +113,7 @@ fn cut(text: &str, limit: usize) -> &str {
 pub(crate) fn properties(kind: &'static str) -> BasicProperties {
     BasicProperties::default()
         .with_delivery_mode(2)
-        .with_content_type("application/json".into())
+        .with_content_type(CONTENT_TYPE.into())
         .with_type(kind.into())
 }
 
@@ -124,6 +165,37 @@ mod tests {
         assert!(matches!(decode(b"{}"), Err(Poison::Unreadable(_))));
         let large = vec![b' '; HINT_LIMIT + 1];
         assert!(matches!(decode(&large), Err(Poison::TooLarge(1025))));
+    }
+
+    #[test]
+    fn what_says_that_it_is_something_else_or_keeps_coming_back_is_no_hint() {
+        let data = encode(Hint {
+            job: JobId(Uuid::nil()),
+            priority: 5,
+        })
+        .unwrap();
+        let came_back = |times: AMQPValue| {
+            let mut headers = FieldTable::default();
+            headers.insert("x-delivery-count".into(), times);
+            properties("hint").with_headers(headers)
+        };
+        for fine in [
+            BasicProperties::default(),
+            properties("hint"),
+            came_back(AMQPValue::LongLongInt(DELIVERY_LIMIT - 1)),
+            came_back(AMQPValue::LongString("often".into())),
+        ] {
+            assert!(read(&data, &fine).is_ok(), "{fine:?}");
+        }
+        let text = BasicProperties::default().with_content_type("text/plain".into());
+        assert!(matches!(read(&data, &text), Err(Poison::ContentType(_))));
+        for times in [
+            AMQPValue::LongLongInt(DELIVERY_LIMIT),
+            AMQPValue::ShortShortUInt(255),
+        ] {
+            let read = read(&data, &came_back(times));
+            assert!(matches!(read, Err(Poison::Returned(20 | 255))), "{read:?}");
+        }
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! The queue on a real RabbitMQ keeps the laws of its contract.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod broker;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,12 +13,17 @@ use etl_core::testing::{QueueFacts, QueueFixture};
 
 use broker::Names;
 
-struct Amqp;
+/// Queues of their own, deleted at the end.
+#[derive(Default)]
+struct Amqp(Mutex<Vec<Names>>);
 
 #[async_trait]
 impl QueueFixture for Amqp {
     async fn fresh(&self) -> Arc<dyn Queue> {
-        Arc::new(Names::new().connect().await)
+        let names = Names::new();
+        let queue = names.connect().await;
+        self.0.lock().unwrap().push(names);
+        Arc::new(queue)
     }
 
     fn facts(&self) -> QueueFacts {
@@ -26,4 +33,4 @@ impl QueueFixture for Amqp {
     }
 }
 
-etl_core::queue_conformance!(Amqp);
+etl_core::queue_conformance!(Amqp::default());

@@ -1,5 +1,7 @@
 //! The command line.
 
+pub(crate) mod vault;
+
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -88,7 +90,7 @@ pub(crate) enum Command {
     Submit(SubmitArgs),
     /// Prove that everything works and that no row waits for nobody
     ///
-    /// Checks the store, its clock against this machine's, the queue and the storage by using them, and tells of each job, step,
+    /// Checks the store, its clock against this machine's, the queue, the events and the storage by using them, and tells of each job, step,
     /// schedule and hook that has not come to its end who has it, until when, and what moves it on. Nothing is changed.
     ///
     /// Exit status: 0 all is well; 1 something waits for nobody; 3 a system can't be used. With `--json`: {"ok", "checks":
@@ -185,6 +187,14 @@ pub(crate) enum Command {
   etl backfill fidc-monthly --from 2024-01-01 --to 2024-12-31 --max-active 2
   etl backfill fidc-monthly --from 2024-01-01 --to 2024-12-31 --dry-run")]
     Backfill(BackfillArgs),
+    /// Store, list and remove credentials
+    #[command(after_help = "Example:
+  etl credential set warehouse < warehouse.json")]
+    Credential(vault::CredentialArgs),
+    /// Change the keys that credentials are sealed with
+    #[command(after_help = "Example:
+  etl keys rotate")]
+    Keys(vault::KeysArgs),
     /// Write a completion script for a shell to standard output
     #[command(after_help = "Example:
   etl completions bash > ~/.local/share/bash-completion/completions/etl")]
@@ -209,6 +219,14 @@ impl Command {
             Self::Schedules(args) => args.json,
             Self::Backfill(args) => args.json,
             Self::Submit(args) => args.json,
+            Self::Credential(args) => match &args.action {
+                vault::CredentialAction::Set(args) => args.json,
+                vault::CredentialAction::List(args) => args.json,
+                vault::CredentialAction::Remove(args) => args.json,
+            },
+            Self::Keys(args) => match &args.action {
+                vault::KeysAction::Rotate(args) => args.json,
+            },
             Self::Doctor(args) => args.json,
             Self::Serve(_) | Self::Migrate | Self::Logs(_) | Self::Completions { .. } => false,
         }

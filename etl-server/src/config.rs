@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use etl_core::model::nearest;
+use etl_redis::{Redis, RedisOptions};
 use figment::Figment;
 use figment::error::Kind;
 use figment::providers::{Format, Serialized, Toml};
@@ -24,14 +25,14 @@ pub(crate) struct Config {
     pub(crate) database_url: String,
     /// `store:`, the store itself is the queue; or `amqp://…`.
     pub(crate) queue_url: String,
-    /// `memory:` or `postgres:` (the default with Postgres).
+    /// `memory:`, `postgres:` (the default with Postgres) or `redis://…`.
     pub(crate) events_url: Option<String>,
     /// `file://PATH` or `s3://BUCKET/PREFIX`.
     pub(crate) storage_url: String,
     /// Where a deployment listens.
     pub(crate) bind: String,
-    /// What opens stored credentials; no command of this program does yet.
-    master_key_file: PathBuf,
+    /// The keys that open stored credentials.
+    pub(crate) master_key_file: PathBuf,
     /// Where traces go.
     otlp_endpoint: Option<String>,
     /// How the program's own log is written; by default for people on a terminal, else as JSON.
@@ -39,6 +40,8 @@ pub(crate) struct Config {
     /// Only jobs of pipelines that have one of these tags are taken by a worker; none for any.
     #[serde(deserialize_with = "tags")]
     pub(crate) tags: Vec<String>,
+    /// Days for which logs are kept in Postgres.
+    pub(crate) log_days: u32,
     /// How many jobs a worker runs at once.
     pub(crate) max_jobs: u16,
     /// How many steps a worker runs at once, over all jobs.
@@ -59,6 +62,7 @@ impl Default for Config {
             otlp_endpoint: None,
             log_format: None,
             tags: Vec::new(),
+            log_days: 90,
             max_jobs: 32,
             max_steps: None,
             drain_seconds: 30,
@@ -66,7 +70,7 @@ impl Default for Config {
     }
 }
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "database_url",
     "queue_url",
     "events_url",
@@ -76,6 +80,7 @@ const KEYS: [&str; 12] = [
     "otlp_endpoint",
     "log_format",
     "tags",
+    "log_days",
     "max_jobs",
     "max_steps",
     "drain_seconds",
@@ -205,7 +210,18 @@ impl Config {
                 "events_url is postgres:, but database_url names no Postgres",
             )
             .hint("leave events_url out")),
-            _ => Err(unsupported("events_url", url, "memory: or postgres:")),
+            // Tried here, so that a mistake is told before anything is done.
+            Some(("redis" | "rediss", _)) => match Redis::open(url, &RedisOptions::default()) {
+                Ok(_) => Ok(EventsKind::Redis(url.clone())),
+                Err(error) => Err(Failure::input("events_url can't be used")
+                    .because(error)
+                    .hint("it looks like redis://:password@host:6379/0, rediss:// for TLS")),
+            },
+            _ => Err(unsupported(
+                "events_url",
+                url,
+                "memory:, postgres: or redis://…",
+            )),
         }
     }
 }
@@ -229,6 +245,7 @@ pub(crate) enum QueueKind {
 pub(crate) enum EventsKind {
     Memory,
     Postgres,
+    Redis(String),
 }
 
 /// The path of `scheme://PATH` or `scheme:PATH`; relative paths are against the working folder.

@@ -4,18 +4,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use etl_core::artifact::ArtifactStorage;
-use etl_core::contract::{Queue, Store};
-use etl_core::memory::MemoryQueue;
+use etl_core::contract::{Credentials, EventBus, Queue, Store};
+use etl_core::memory::{MemoryEvents, MemoryQueue};
 use etl_core::registry::Registry;
 use etl_core::runtime::{Scope, SystemClock};
 use etl_core::sdk::{Etl, EtlBuilder};
 use etl_queue_amqp::{AmqpOptions, AmqpQueue};
+use etl_redis::{Redis, RedisOptions};
 use etl_store_postgres::PostgresStore;
 use etl_store_sqlite::SqliteStore;
+use etl_vault::{KeySource, Passphrase, Vault};
 
-use crate::config::{Config, Database, QueueKind};
+use crate::config::{Config, Database, EventsKind, QueueKind};
 use crate::failure::{Exit, Failure};
 use crate::storage;
+
+/// Who only looks drops no logs: how long they are kept is the servers' configuration.
+const FOR_EVER: u32 = u32::MAX;
 
 /// Everything that this program can do in a step.
 pub(crate) fn registry() -> Registry {
@@ -78,7 +83,7 @@ pub(crate) async fn serve(config: &Config) -> Result<OpenStore, Failure> {
         Database::Sqlite(path) => Ok(OpenStore::sqlite(
             SqliteStore::open(path, Arc::new(SystemClock)).await?,
         )),
-        Database::Postgres(url) => postgres(&url).await,
+        Database::Postgres(url) => postgres(&url, config.log_days).await,
     }
 }
 
@@ -108,11 +113,19 @@ pub(crate) async fn serve_remembered(config: &Config) -> Result<OpenStore, Failu
     }
 }
 
+/// The store's tables, brought up to this version.
+pub(crate) async fn migrate(config: &Config) -> Result<OpenStore, Failure> {
+    match config.database()? {
+        Database::Sqlite(_) => serve(config).await,
+        Database::Postgres(url) => postgres(&url, FOR_EVER).await,
+    }
+}
+
 /// The store to change what it remembers: a file as its one server, a Postgres beside others.
 pub(crate) async fn manage(config: &Config) -> Result<OpenStore, Failure> {
     match config.database()? {
         Database::Sqlite(_) => serve_remembered(config).await,
-        Database::Postgres(_) => serve(config).await,
+        Database::Postgres(url) => postgres(&url, FOR_EVER).await,
     }
 }
 
@@ -135,7 +148,7 @@ pub(crate) async fn look_if_there(config: &Config) -> Result<Option<OpenStore>, 
         Database::Sqlite(path) => Ok(Some(OpenStore::sqlite(
             SqliteStore::open_shared(path, Arc::new(SystemClock)).await?,
         ))),
-        Database::Postgres(url) => postgres(&url).await.map(Some),
+        Database::Postgres(url) => postgres(&url, FOR_EVER).await.map(Some),
     }
 }
 
@@ -171,6 +184,42 @@ fn amqp(url: &str) -> Result<Arc<dyn Queue>, Failure> {
     Ok(Arc::new(queue))
 }
 
+/// What tells watchers, also those in this process.
+pub(crate) fn events(config: &Config, store: &OpenStore) -> Result<Arc<dyn EventBus>, Failure> {
+    Ok(shared_events(config, store)?.unwrap_or_else(|| Arc::new(MemoryEvents::default())))
+}
+
+/// What tells watchers of what other processes do, if there is anything that does.
+pub(crate) fn shared_events(
+    config: &Config,
+    store: &OpenStore,
+) -> Result<Option<Arc<dyn EventBus>>, Failure> {
+    Ok(match (config.events()?, store.as_postgres()) {
+        (EventsKind::Redis(url), _) => Some(Arc::new(redis(&url)?.events())),
+        (EventsKind::Postgres, Some(store)) => Some(Arc::new(store.events())),
+        (EventsKind::Memory | EventsKind::Postgres, _) => None,
+    })
+}
+
+/// Asks Redis for a sign of life, if events go over it. Whether they do.
+pub(crate) async fn reach_events(config: &Config) -> Result<bool, Failure> {
+    let EventsKind::Redis(url) = config.events()? else {
+        return Ok(false);
+    };
+    redis(&url)?.ping().await.map_err(|error| {
+        unreachable("Redis can't be reached")
+            .because(error)
+            .hint("jobs run all the same, and whoever waits for one asks the store; see events_url and the server")
+    })?;
+    Ok(true)
+}
+
+/// Redis need not be there: nothing depends on it.
+fn redis(url: &str) -> Result<Redis, Failure> {
+    Redis::open(url, &RedisOptions::default())
+        .map_err(|error| unreachable("redis can't be used").because(error))
+}
+
 /// Connects to RabbitMQ and lets go of it.
 pub(crate) async fn reach_amqp(url: &str) -> Result<(), Failure> {
     let queue = AmqpQueue::connect(url, AmqpOptions::default());
@@ -183,8 +232,12 @@ pub(crate) async fn reach_amqp(url: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn postgres(url: &str) -> Result<OpenStore, Failure> {
-    let store = PostgresStore::open(url, etl_store_postgres::Options::default()).await?;
+async fn postgres(url: &str, log_days: u32) -> Result<OpenStore, Failure> {
+    let options = etl_store_postgres::Options {
+        log_days: Some(log_days),
+        ..Default::default()
+    };
+    let store = PostgresStore::open(url, options).await?;
     Ok(OpenStore::postgres(store))
 }
 
@@ -199,21 +252,59 @@ pub(crate) fn artifacts(config: &Config) -> Result<ArtifactStorage, Failure> {
     storage::open(&config.storage_url)
 }
 
+/// The vault over the store, with the keys that the configuration and the environment name. Nothing is read yet.
+pub(crate) fn vault(config: &Config, store: &OpenStore) -> Result<Vault, Failure> {
+    let source = KeySource {
+        file: config.master_key_file.clone(),
+        // Machines of a deployment would each make another one.
+        may_make_file: matches!(config.database()?, Database::Sqlite(_)),
+        passphrase: passphrase("ETL_MASTER_PASSPHRASE")?,
+        old_passphrase: passphrase("ETL_MASTER_PASSPHRASE_OLD")?,
+    };
+    Ok(Vault::new(store.store().clone(), source))
+}
+
+/// What opens credentials for jobs. It is refused if a stored credential's key is not at hand.
+pub(crate) async fn credentials(
+    config: &Config,
+    store: &OpenStore,
+) -> Result<Arc<dyn Credentials>, Failure> {
+    let vault = vault(config, store)?;
+    vault.check().await?;
+    Ok(Arc::new(vault))
+}
+
+/// A passphrase: by the environment alone, because `etl.toml` is a file that is shown and shared.
+fn passphrase(variable: &str) -> Result<Option<Passphrase>, Failure> {
+    match std::env::var(variable) {
+        Ok(text) if text.is_empty() => Ok(None),
+        Ok(text) => match Passphrase::new(text) {
+            Ok(passphrase) => Ok(Some(passphrase)),
+            Err(error) => Err(Failure::input(format!("{variable} can't be used")).because(error)),
+        },
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => {
+            Err(Failure::input(format!("{variable} is not UTF-8")))
+        }
+    }
+}
+
 /// An engine over the store with what the configuration says beside it.
-pub(crate) fn engine(config: &Config, store: &OpenStore) -> Result<EtlBuilder, Failure> {
+pub(crate) async fn engine(config: &Config, store: &OpenStore) -> Result<EtlBuilder, Failure> {
     Ok(Etl::builder()
         .registry(registry())
         .store(Arc::clone(store.store()))
+        .credentials(credentials(config, store).await?)
         .storage(artifacts(config)?))
 }
 
 /// The engine over the store, for the jobs that it is handed and no others.
-pub(crate) fn own_engine(
+pub(crate) async fn own_engine(
     config: &Config,
     store: &OpenStore,
     parallelism: u16,
 ) -> Result<Etl, Failure> {
-    let builder = engine(config, store)?;
+    let builder = engine(config, store).await?;
     Ok(builder
         .scope(Scope::Own)
         .max_steps(parallelism.into())

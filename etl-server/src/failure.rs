@@ -7,6 +7,7 @@ use etl_core::contract::{StoreError, StoreErrorKind};
 use etl_core::model::{Fault, JobStatus};
 use etl_core::runtime::IntakeError;
 use etl_core::sdk::EtlError;
+use etl_vault::VaultError;
 use serde_json::json;
 
 use crate::document::InputFault;
@@ -195,6 +196,44 @@ impl From<StoreError> for Failure {
         match hint {
             Some(hint) => failure.hint(hint),
             None => failure,
+        }
+    }
+}
+
+impl From<VaultError> for Failure {
+    fn from(error: VaultError) -> Self {
+        let (exit, hint) = match error {
+            VaultError::Store(error) => return error.into(),
+            VaultError::KeyMissing { .. } => (
+                Exit::BadInput,
+                "name the file that has the key by master_key_file, or set ETL_MASTER_PASSPHRASE; if the key is lost, `etl credential remove` the credentials and store them again",
+            ),
+            VaultError::NoKey(_) => (
+                Exit::BadInput,
+                "make one, the same for every machine: `(umask 077; head -c 32 /dev/urandom > FILE)`, and name it by master_key_file; or set ETL_MASTER_PASSPHRASE",
+            ),
+            VaultError::Exposed { .. } => (Exit::BadInput, "`chmod 600` it"),
+            VaultError::KeyFile { .. } => (
+                Exit::BadInput,
+                "it is 32 raw bytes, or a key in base64 on each line, as `etl keys rotate` writes it",
+            ),
+            VaultError::Invalid(_) => (
+                Exit::BadInput,
+                "the secret is one JSON object: echo '{\"password\": \"…\"}' | etl credential set NAME",
+            ),
+            VaultError::Damaged { .. } => {
+                (Exit::Unreachable, "store it again: `etl credential set`")
+            }
+            VaultError::Contended | VaultError::Overtaken => (Exit::Unreachable, "try again"),
+            _ => (
+                Exit::Unreachable,
+                "see that the file and its folder can be read and written to",
+            ),
+        };
+        let failure = Self::new(exit, error.to_string()).hint(hint);
+        match error {
+            VaultError::Io { source, .. } => failure.because(source),
+            _ => failure,
         }
     }
 }

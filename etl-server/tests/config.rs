@@ -120,8 +120,20 @@ fn what_can_not_be_used_is_an_error_that_names_the_key_and_no_value() {
             "queue_url: \"kafka:\" is not supported",
         ),
         (
-            "events_url = \"redis://:hunter2@host\"",
-            "events_url: \"redis:\" is not supported",
+            "events_url = \"nats://:hunter2@host\"",
+            "events_url: \"nats:\" is not supported",
+        ),
+        (
+            "events_url = \"redis://:hunter2@host:port\"",
+            "events_url can't be used",
+        ),
+        (
+            "events_url = \"rediss://:hunter2@host/#insecure\"",
+            "the address can't be read",
+        ),
+        (
+            "events_url = \"redis://:hunter2@host/0?protocol=hunter2\"",
+            "a parameter that is not known",
         ),
         (
             "otlp_endpoint = \"http://host?token=hunter2\"",

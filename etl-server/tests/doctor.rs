@@ -1,5 +1,11 @@
 //! `etl doctor`: what it finds fine, and what it finds wrong.
 
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "the helpers of tests are tests"
+)]
+
 mod program;
 
 use program::Program;
@@ -24,7 +30,7 @@ fn where_nothing_is_wrong_every_check_is_ok() {
     program.run(&["run", &file]).expect(0);
     let found = program.run(&["doctor", "--json"]).expect(0).json();
     assert_eq!(found["ok"], json!(true));
-    for name in ["store", "clock", "queue", "storage"] {
+    for name in ["store", "clock", "queue", "events", "storage"] {
         assert_eq!(check(&found, name)["ok"], json!(true), "{found}");
     }
     assert_eq!(found["rows"], json!([]));
@@ -41,9 +47,12 @@ fn walkdir(folder: &std::path::Path) -> Vec<String> {
     };
     let paths = entries.map(|entry| entry.unwrap().path());
     paths
-        .flat_map(|path| match path.is_dir() {
-            true => walkdir(&path),
-            false => vec![path.display().to_string()],
+        .flat_map(|path| {
+            if path.is_dir() {
+                walkdir(&path)
+            } else {
+                vec![path.display().to_string()]
+            }
         })
         .collect()
 }
@@ -116,6 +125,7 @@ fn a_system_that_can_not_be_used_is_named_with_what_to_do_and_no_password() {
     program.file("taken", "a file where a folder should be");
     let environment = [
         ("ETL_QUEUE_URL", "amqp://me:s3cret@127.0.0.1:1/%2f"),
+        ("ETL_EVENTS_URL", "redis://me:s3cret@127.0.0.1:1/0"),
         ("ETL_STORAGE_URL", "file://taken/data"),
         ("ETL_DATABASE_URL", "postgres://me:s3cret@127.0.0.1:1/db"),
     ];
@@ -123,7 +133,7 @@ fn a_system_that_can_not_be_used_is_named_with_what_to_do_and_no_password() {
         .run_with(&["doctor", "--json"], &environment)
         .expect(3);
     let found = finished.json();
-    for name in ["store", "queue", "storage"] {
+    for name in ["store", "queue", "events", "storage"] {
         let check = check(&found, name);
         assert_eq!(check["ok"], json!(false), "{found}");
         assert!(check["hint"].is_string(), "{found}");

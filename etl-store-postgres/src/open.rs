@@ -13,6 +13,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 
 use crate::catalog::Documents;
 use crate::connect;
+use crate::log_days;
 use crate::store::PostgresStore;
 use crate::triggers;
 use crate::writer::Writer;
@@ -29,9 +30,6 @@ const NOTICES: u32 = 4;
 /// that others are unlikely to use: `etl` and the version of this protocol.
 const MIGRATION_LOCK: i64 = 0x0065_746c_0000_0001;
 
-/// Days of logs that are kept, if nobody says otherwise.
-const LOG_DAYS: i32 = 90;
-
 /// How a store is opened.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -39,6 +37,8 @@ pub struct Options {
     pub schema: Option<String>,
     /// Followed in place of the database's clock. For tests: processes that share a database must share its clock.
     pub clock: Option<Arc<dyn Clock>>,
+    /// Days for which logs are kept; 90 if nothing is said.
+    pub log_days: Option<u32>,
 }
 
 impl PostgresStore {
@@ -80,7 +80,8 @@ async fn open(url: PgConnectOptions, options: Options) -> Result<PostgresStore> 
         url = url.options([("search_path", schema)]);
     }
     let mut conn = connect::writable(&url).await?;
-    let migrated = migrate(&mut conn, options.schema.as_deref()).await;
+    let log_days = options.log_days.unwrap_or(log_days::KEPT);
+    let migrated = migrate(&mut conn, options.schema.as_deref(), log_days).await;
     // Closed or not: the lock ends with the connection.
     conn.close().await?;
     migrated?;
@@ -98,6 +99,7 @@ async fn open(url: PgConnectOptions, options: Options) -> Result<PostgresStore> 
         .max_lifetime(None)
         .idle_timeout(None)
         .connect_lazy_with(url.clone());
+    let tending = log_days::keep_tending(url.clone(), log_days);
     let writer = Writer::new(url, options.clock.clone(), Arc::clone(&documents));
     Ok(PostgresStore::new(
         WriterHandle::start(writer),
@@ -106,10 +108,11 @@ async fn open(url: PgConnectOptions, options: Options) -> Result<PostgresStore> 
         options.schema,
         documents,
         options.clock,
+        (log_days, tending),
     ))
 }
 
-async fn migrate(conn: &mut PgConnection, schema: Option<&str>) -> Result<()> {
+async fn migrate(conn: &mut PgConnection, schema: Option<&str>, log_days: u32) -> Result<()> {
     sqlx::query("SET statement_timeout = 0")
         .execute(&mut *conn)
         .await?;
@@ -133,11 +136,7 @@ async fn migrate(conn: &mut PgConnection, schema: Option<&str>) -> Result<()> {
     let migrated = MIGRATOR.run_direct(None, conn, false).await;
     migrated.map_err(migration_fault)?;
     triggers::install(conn).await?;
-    sqlx::query("SELECT etl_log_days(2, $1)")
-        .bind(LOG_DAYS)
-        .execute(&mut *conn)
-        .await?;
-    Ok(())
+    log_days::tend(conn, log_days).await
 }
 
 fn migration_fault(error: MigrateError) -> Fault {

@@ -13,6 +13,7 @@ use etl_core::model::{
 };
 use etl_store_sql::{Columns, Fault, Request, Result, WriterHandle, time};
 use sqlx::PgPool;
+use tokio::task::JoinHandle;
 
 use crate::catalog::Documents;
 use crate::claim;
@@ -39,6 +40,15 @@ pub struct PostgresStore {
     schema: Option<String>,
     documents: Arc<Documents>,
     clock: Option<Arc<dyn Clock>>,
+    log_days: u32,
+    /// Sees to the partitions of logs.
+    tending: JoinHandle<()>,
+}
+
+impl Drop for PostgresStore {
+    fn drop(&mut self) {
+        self.tending.abort();
+    }
 }
 
 impl PostgresStore {
@@ -49,6 +59,7 @@ impl PostgresStore {
         schema: Option<String>,
         documents: Arc<Documents>,
         clock: Option<Arc<dyn Clock>>,
+        (log_days, tending): (u32, JoinHandle<()>),
     ) -> Self {
         Self {
             writer,
@@ -57,15 +68,22 @@ impl PostgresStore {
             schema,
             documents,
             clock,
+            log_days,
+            tending,
         }
     }
 
     /// Finishes what was asked before and lets go of the database. Every later call answers `Unavailable`. Closing twice is
     /// harmless.
     pub async fn close(&self) {
+        self.tending.abort();
         self.writer.close().await;
         self.readers.close().await;
         self.notices.close().await;
+    }
+
+    pub(crate) fn log_days(&self) -> u32 {
+        self.log_days
     }
 
     pub(crate) fn notices(&self) -> &PgPool {

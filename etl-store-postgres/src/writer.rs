@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use etl_core::contract::Clock;
 use etl_core::contract::store::{
-    ClaimRequest, Claimed, Fire, FireOutcome, Fired, LeaseState, PutPipeline, ReapRequest,
-    SettledHook, Submitted,
+    ClaimRequest, Claimed, CredentialWrite, Fire, FireOutcome, Fired, LeaseState, PutCredential,
+    PutPipeline, ReapRequest, Reseal, SettledHook, Submitted,
 };
 use etl_core::model::{Commit, JobId, JobStatus, LogLine, NewJob, PipelineRef, Timestamp, Verdict};
 use etl_store_sql::{Fault, Result, Transactor};
@@ -14,6 +14,7 @@ use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 
 use crate::catalog::{self, Documents, RemovePipeline};
+use crate::credentials::{self, RemoveCredential};
 use crate::lease::{self, CancelRequest, RenewRequest};
 use crate::schedules::{self, PauseRequest};
 use crate::{claim, commit, connect, journal, letters, submit};
@@ -35,6 +36,9 @@ etl_store_sql::requests! {
     Tx;
     puts: PutPipeline => PipelineRef, "put_pipeline", catalog::put, |put| put.document.steps.len();
     removals: RemovePipeline => bool, "remove_pipeline", catalog::remove, |_| 1;
+    secrets: PutCredential => CredentialWrite, "put_credential", credentials::put, |_| 1;
+    reseals: Reseal => CredentialWrite, "reseal_credential", credentials::reseal, |_| 1;
+    forgotten: RemoveCredential => bool, "remove_credential", credentials::remove, |_| 1;
     pauses: PauseRequest => (), "pause", schedules::pause, |_| 1;
     fires: Fire => Fired, "fire", schedules::fire, fire_rows;
     settlements: SettledHook => (), "settle_hook", letters::settle, |_| 1;

@@ -37,6 +37,7 @@ impl Schemas {
         let options = Options {
             schema: Some(place.schema().into()),
             clock: self.follows_clock.then_some(clock),
+            log_days: None,
         };
         let store = PostgresStore::open(place.url(), options).await;
         let store = Arc::new(store.unwrap());

@@ -22,6 +22,7 @@ impl Stores {
         let options = Options {
             schema: Some(place.schema().into()),
             clock: None,
+            log_days: None,
         };
         let store = PostgresStore::open(place.url(), options).await.unwrap();
         let opened = part(&store);

@@ -4,6 +4,7 @@
 
 mod codes;
 mod commit;
+mod credentials;
 mod fault;
 mod letters;
 mod plan;
@@ -13,6 +14,7 @@ mod submit;
 mod writer;
 
 pub use commit::{Touched, decide};
+pub use credentials::{after, page, sealed_credential};
 pub use fault::{Fault, Result};
 pub use letters::{LetterRow, StoredHook, dead_letter, hook};
 pub use plan::{CheckpointRow, ItemRow, JobMove, JobNow, Plan};

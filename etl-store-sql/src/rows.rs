@@ -72,6 +72,9 @@ pub trait Columns {
     /// An integer, or NULL.
     fn opt_int(&self, column: usize) -> Result<Option<i64>>;
 
+    /// Bytes.
+    fn bytes(&self, column: usize) -> Result<&[u8]>;
+
     /// A text of one's own, or NULL.
     fn owned(&self, column: usize) -> Result<Option<String>> {
         Ok(self.opt_str(column)?.map(str::to_owned))
@@ -141,6 +144,7 @@ where
     usize: ColumnIndex<R>,
     for<'r> &'r str: Decode<'r, R::Database> + Type<R::Database>,
     for<'r> i64: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> &'r [u8]: Decode<'r, R::Database> + Type<R::Database>,
 {
     fn str(&self, column: usize) -> Result<&str> {
         Ok(self.try_get(column)?)
@@ -155,6 +159,10 @@ where
     }
 
     fn opt_int(&self, column: usize) -> Result<Option<i64>> {
+        Ok(self.try_get(column)?)
+    }
+
+    fn bytes(&self, column: usize) -> Result<&[u8]> {
         Ok(self.try_get(column)?)
     }
 }

@@ -4,6 +4,7 @@ mod catalog;
 mod claim;
 mod columns;
 mod commit;
+mod credentials;
 mod journal;
 mod lease;
 mod letters;

@@ -219,20 +219,26 @@ async fn check_ours(conn: &mut SqliteConnection) -> Result<()> {
 
 async fn check_version(conn: &mut SqliteConnection) -> Result<()> {
     check_ours(conn).await?;
-    let found: i64 =
-        sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success")
-            .fetch_one(conn)
+    let applied: Vec<i64> =
+        sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success ORDER BY version")
+            .fetch_all(conn)
             .await?;
-    let known = MIGRATOR.iter().map(|migration| migration.version).max();
-    match known.unwrap_or(0) {
-        known if found > known => Err(newer(found)),
-        known if found < known => Err(Fault::said(
+    let is_known = |version: &i64| MIGRATOR.iter().any(|known| known.version == *version);
+    if let Some(unknown) = applied.iter().find(|version| !is_known(version)) {
+        return Err(newer(*unknown));
+    }
+    let missing = MIGRATOR
+        .iter()
+        .find(|known| !applied.contains(&known.version));
+    match missing {
+        None => Ok(()),
+        Some(missing) => Err(Fault::said(
             StoreErrorKind::Corrupt,
             format!(
-                "its tables are of version {found}, not {known}; start its server once to bring them up"
+                "its tables are of an earlier version (they lack {}); start its server once, or `etl migrate`, to bring them up",
+                missing.version
             ),
         )),
-        _ => Ok(()),
     }
 }
 

@@ -8,7 +8,8 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Execute, Row, SqliteConnection};
 
 use crate::{
-    SqliteStore, catalog, claim, commit, journal, lease, letters, schedules, steps, submit,
+    SqliteStore, catalog, claim, commit, credentials, journal, lease, letters, schedules, steps,
+    submit,
 };
 
 /// Statements whose order comes from an index too.
@@ -19,6 +20,7 @@ const ORDERED: &[(&str, &str)] = &[
     ("journal::LINES", journal::LINES),
     ("journal::STEPS", journal::STEPS),
     ("catalog::LIST", catalog::LIST),
+    ("credentials::LIST", credentials::LIST),
     ("letters::LETTERS", letters::LETTERS),
     ("letters::HOOKS", letters::HOOKS),
     ("letters::WAITING", letters::WAITING),
@@ -42,6 +44,11 @@ const OTHERS: &[(&str, &str)] = &[
     ("commit::INSERT_ITEMS", commit::INSERT_ITEMS),
     ("commit::MOVE_JOBS", commit::MOVE_JOBS),
     ("commit::READ_JOBS", commit::READ_JOBS),
+    ("credentials::ONE", credentials::ONE),
+    ("credentials::NEXT", credentials::NEXT),
+    ("credentials::RESEAL", credentials::RESEAL),
+    ("credentials::IS_THERE", credentials::IS_THERE),
+    ("credentials::REMOVE", credentials::REMOVE),
     ("journal::JOB", journal::JOB),
     ("journal::LAST_LINES", journal::LAST_LINES),
     ("lease::ASK", lease::ASK),

@@ -20,7 +20,7 @@ pub use assert::{
     AcceptedValues, Assert, AssertConfig, Checks, OneOrMany, QueryCheck, RowCount, Scalar,
 };
 #[cfg(feature = "command")]
-pub use command::{Command, CommandConfig, Protocol};
+pub use command::{Command, CommandConfig, CommandCredential, Protocol};
 #[cfg(feature = "sql")]
 pub use copy::{Copy, CopyConfig};
 #[cfg(feature = "fail")]

@@ -12,8 +12,14 @@ use serde_json::Value;
 /// or put into an error by anyone.
 #[async_trait]
 pub trait Credentials: Debug + Send + Sync + 'static {
-    /// The decrypted credential.
-    async fn open(&self, namespace: &str, name: &str) -> Result<Value, CredentialError>;
+    /// The decrypted credential of this name, for a step of this connector. One that was stored for another connector is
+    /// refused as `Elsewhere` by a vault that knows what its credentials are for.
+    async fn open(
+        &self,
+        namespace: &str,
+        name: &str,
+        connector_type: &str,
+    ) -> Result<Value, CredentialError>;
 }
 
 /// Why a credential can't be had.
@@ -23,6 +29,14 @@ pub enum CredentialError {
     /// There is none of this name.
     #[error("there is no credential {0:?}; store it first")]
     Missing(String),
+    /// It is for steps of another connector.
+    #[error("the credential {name:?} is for {made_for} steps, and this is none")]
+    Elsewhere {
+        /// Its name.
+        name: String,
+        /// The connector that it was stored for.
+        made_for: String,
+    },
     /// The vault can't be asked now.
     #[error("the credential vault can't be reached")]
     Unavailable(#[source] crate::model::BoxError),
@@ -37,7 +51,12 @@ pub struct NoCredentials;
 
 #[async_trait]
 impl Credentials for NoCredentials {
-    async fn open(&self, _namespace: &str, name: &str) -> Result<Value, CredentialError> {
+    async fn open(
+        &self,
+        _namespace: &str,
+        name: &str,
+        _connector_type: &str,
+    ) -> Result<Value, CredentialError> {
         Err(CredentialError::Missing(name.into()))
     }
 }

@@ -3,6 +3,7 @@
 
 mod catalog;
 mod commit;
+mod credentials;
 mod events;
 mod hooks;
 mod jobs;
@@ -24,6 +25,7 @@ pub use queue::MemoryQueue;
 use crate::contract::Clock;
 use crate::model::{JobId, JobStatus, PageRequest, PipelineId, Timestamp};
 use catalog::Pipelines;
+use credentials::Credentials;
 use line::{Line, Place};
 use row::JobRow;
 use schedules::Schedules;
@@ -65,6 +67,7 @@ impl fmt::Debug for MemoryStore {
 struct State {
     pipelines: Pipelines,
     schedules: Schedules,
+    credentials: Credentials,
     jobs: HashMap<JobId, JobRow>,
     /// Idempotency keys.
     keys: HashMap<String, JobId>,

@@ -44,6 +44,10 @@ uuid_id! {
     PipelineId
 }
 uuid_id! {
+    /// A stored credential, the same over all its versions. One that was removed and stored again has another.
+    CredentialId
+}
+uuid_id! {
     /// One start of a worker process. A new one at each start, so that a restarted host is never taken for its past self.
     WorkerId
 }

@@ -21,7 +21,7 @@ pub use change::{Change, Commit, DeadLetter, HookRow, HookTarget, LeaseRef, Step
 pub use error_class::ErrorClass;
 pub use event::{Event, EventKind, LogLevel, LogLine};
 pub use fault::{Fault, nearest};
-pub use ids::{Fence, JobId, PipelineId, StepKey, WorkerId};
+pub use ids::{CredentialId, Fence, JobId, PipelineId, StepKey, WorkerId};
 pub use job::{
     By, Hint, JobFilter, JobRecord, JobSnapshot, NewJob, PipelineRef, StepRecord, StepSnapshot,
     TakenOver,

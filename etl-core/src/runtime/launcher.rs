@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempts::Attempts;
 use super::recorder::LogSender;
+use super::redact::Redactor;
 use super::settings::Backends;
 use crate::contract::{CredentialError, Executor, ExecutorErrorKind, Run};
 use crate::engine::Input;
@@ -103,7 +104,11 @@ impl Launcher {
             if let Some(run) = run {
                 let voice = Voice::new(key, step, inputs);
                 launcher
-                    .attend(std::future::ready(Ok(run)), &stopped, voice)
+                    .attend(
+                        std::future::ready(Ok((run, Redactor::default()))),
+                        &stopped,
+                        voice,
+                    )
                     .await;
             }
         });
@@ -113,16 +118,24 @@ impl Launcher {
     /// Listens to an attempt to its end, and tells its one result when all that it logged is in the journal.
     async fn attend(
         &self,
-        start: impl Future<Output = Result<Box<dyn Run>, StepError>>,
+        start: impl Future<Output = Result<(Box<dyn Run>, Redactor), StepError>>,
         stop: &CancellationToken,
         mut voice: Voice,
     ) {
-        let attempt = async { self.listen(start.await?, stop, &mut voice).await };
+        let attempt = async {
+            let (run, redactor) = start.await?;
+            voice.redactor = redactor;
+            self.listen(run, stop, &mut voice).await
+        };
         // Without a result the job would wait for ever: a bug of an executor is a failure of the attempt.
         let result = AssertUnwindSafe(attempt)
             .catch_unwind()
             .await
             .unwrap_or_else(|_| Err(StepError::permanent("the executor panicked")));
+        let result = match result {
+            Ok(report) => Ok(voice.redactor.report(report)),
+            Err(error) => Err(voice.redactor.error(error)),
+        };
         if voice.has_logged {
             self.logs.flush().await;
         }
@@ -142,30 +155,37 @@ impl Launcher {
         }
     }
 
-    async fn start(&self, task: StepTask, namespace: &str) -> Result<Box<dyn Run>, StepError> {
+    async fn start(
+        &self,
+        task: StepTask,
+        namespace: &str,
+    ) -> Result<(Box<dyn Run>, Redactor), StepError> {
         let executor = self.executor(task.executor)?;
         let credential = match &task.credential {
             Some(name) => Some(
                 self.backends
                     .credentials
-                    .open(namespace, name)
+                    .open(namespace, name, &task.connector_type)
                     .await
                     .map_err(unopened)?,
             ),
             None => None,
         };
+        let redactor = credential.as_ref().map(Redactor::of).unwrap_or_default();
         let area = self.backends.storage.area(&task.key);
-        executor
-            .start(task, credential, area)
-            .await
-            .map_err(|error| match error.kind {
-                ExecutorErrorKind::Unavailable => {
-                    StepError::transient("the executor can't be reached").because(error)
-                }
-                ExecutorErrorKind::Refused => {
-                    StepError::permanent("the executor refused the step").because(error)
-                }
-            })
+        let started = executor.start(task, credential, area).await;
+        let started = started.map_err(|error| match error.kind {
+            ExecutorErrorKind::Unavailable => {
+                StepError::transient("the executor can't be reached").because(error)
+            }
+            ExecutorErrorKind::Refused => {
+                StepError::permanent("the executor refused the step").because(error)
+            }
+        });
+        match started {
+            Ok(run) => Ok((run, redactor)),
+            Err(error) => Err(redactor.error(error)),
+        }
     }
 
     async fn listen(
@@ -227,6 +247,8 @@ struct Voice {
     inputs: mpsc::UnboundedSender<Input>,
     has_logged: bool,
     last_progress: Option<Instant>,
+    /// Keeps the attempt's credential out of what is passed on.
+    redactor: Redactor,
 }
 
 impl Voice {
@@ -237,6 +259,7 @@ impl Voice {
             inputs,
             has_logged: false,
             last_progress: None,
+            redactor: Redactor::default(),
         }
     }
 
@@ -261,6 +284,17 @@ impl Voice {
                 self.progress(progress, rows_processed, bytes_transferred, launcher)
                     .await;
             }
+            StepEvent::Checkpoint(state) => self.tell(Input::Step {
+                key: self.key,
+                event: StepEvent::Checkpoint(self.redactor.value(state)),
+            }),
+            StepEvent::Metric { name, value } => self.tell(Input::Step {
+                key: self.key,
+                event: StepEvent::Metric {
+                    name: self.redactor.text(name),
+                    value,
+                },
+            }),
             decides => self.tell(Input::Step {
                 key: self.key,
                 event: decides,
@@ -276,7 +310,8 @@ impl Voice {
         launcher: &Launcher,
     ) {
         self.has_logged = true;
-        let (message, metadata) = bounded(message, metadata);
+        let message = self.redactor.text(message);
+        let (message, metadata) = bounded(message, self.redactor.map(metadata));
         let line = LogLine {
             job_id: self.key.job,
             seq: 0,

@@ -18,6 +18,7 @@ mod launcher;
 mod plans;
 mod reaper;
 mod recorder;
+mod redact;
 mod scheduler;
 pub(crate) mod service;
 mod services;

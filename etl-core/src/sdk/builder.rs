@@ -180,7 +180,12 @@ impl std::fmt::Debug for Given {
 
 #[async_trait]
 impl Credentials for Given {
-    async fn open(&self, _namespace: &str, name: &str) -> Result<Value, CredentialError> {
+    async fn open(
+        &self,
+        _namespace: &str,
+        name: &str,
+        _connector_type: &str,
+    ) -> Result<Value, CredentialError> {
         self.0
             .get(name)
             .cloned()

@@ -10,9 +10,10 @@ use tokio::sync::watch;
 
 use crate::contract::Store;
 use crate::contract::store::{
-    Catalog, ClaimRequest, Claimed, Due, Fire, Fired, HookStore, JobStore, Journal, LeaseState,
-    PipelineFilter, PutPipeline, ReapRequest, Result, ScheduleStore, SettledHook, StoreError,
-    StoreErrorKind, StoredPipeline, Submitted, WaitingHook,
+    Catalog, ClaimRequest, Claimed, CredentialStore, CredentialWrite, Due, Fire, Fired, HookStore,
+    JobStore, Journal, LeaseState, PipelineFilter, PutCredential, PutPipeline, ReapRequest, Reseal,
+    Result, ScheduleStore, SealedCredential, SettledHook, StoreError, StoreErrorKind,
+    StoredPipeline, Submitted, WaitingHook,
 };
 use crate::model::{
     Commit, DeadLetter, FireRecord, Hint, HookRow, JobFilter, JobId, JobRecord, JobStatus,
@@ -263,6 +264,34 @@ impl ScheduleStore for Flaky {
 
     async fn fires(&self, schedule: PipelineId, limit: usize) -> Result<Vec<FireRecord>> {
         self.read("fires", self.inner.fires(schedule, limit)).await
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl CredentialStore for Flaky {
+    async fn put_credential(&self, put: PutCredential) -> Result<CredentialWrite> {
+        self.write("put_credential", self.inner.put_credential(put))
+            .await
+    }
+
+    async fn reseal_credential(&self, reseal: Reseal) -> Result<CredentialWrite> {
+        self.write("reseal_credential", self.inner.reseal_credential(reseal))
+            .await
+    }
+
+    async fn remove_credential(&self, namespace: &str, name: &str) -> Result<bool> {
+        let call = self.inner.remove_credential(namespace, name);
+        self.write("remove_credential", call).await
+    }
+
+    async fn credential(&self, namespace: &str, name: &str) -> Result<Option<SealedCredential>> {
+        self.read("credential", self.inner.credential(namespace, name))
+            .await
+    }
+
+    async fn credentials(&self, page: &PageRequest) -> Result<Page<SealedCredential>> {
+        self.read("credentials", self.inner.credentials(page)).await
     }
 }
 

@@ -194,6 +194,15 @@ macro_rules! __store_cases {
                 schedules_are_listed_by_namespace_and_name_in_pages,
                 racing_schedulers_decide_a_fire_once,
             }
+            credential {
+                a_credential_comes_back_as_it_was_put,
+                a_write_by_an_old_version_changes_nothing,
+                a_write_sent_again_is_written,
+                sealing_anew_never_undoes_what_was_stored_since,
+                one_that_was_removed_is_gone_and_comes_back_as_another,
+                credentials_are_listed_by_namespace_and_name_in_pages,
+                racing_writers_of_a_credential_write_each_version_once,
+            }
             hook {
                 hooks_wait_oldest_first_until_they_are_settled,
                 only_hooks_that_are_there_are_settled,

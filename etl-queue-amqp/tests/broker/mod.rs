@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use etl_core::contract::{Delivery, Queue};
 use etl_core::model::{Hint, JobId};
-use etl_queue_amqp::{AmqpOptions, AmqpQueue};
-use lapin::options::{BasicGetOptions, QueueDeclareOptions};
+use etl_queue_amqp::{AmqpOptions, AmqpQueue, Band};
+use lapin::options::{
+    BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOptions,
+    QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions,
+};
 use lapin::types::FieldTable;
-use lapin::{Channel, Connection, ConnectionProperties};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use uuid::Uuid;
 
 /// How long a test waits for what has to come.
@@ -21,8 +24,8 @@ pub(crate) fn url() -> String {
     )
 }
 
-/// One test's queues.
-#[derive(Debug, Clone)]
+/// One test's queues, deleted when it is dropped.
+#[derive(Debug)]
 pub(crate) struct Names {
     pub(crate) jobs: String,
     pub(crate) dead_letters: String,
@@ -41,10 +44,53 @@ impl Names {
         AmqpOptions::default().with_names(&self.jobs, &self.dead_letters)
     }
 
+    /// The queue of a priority.
+    pub(crate) fn queue(&self, priority: u8) -> String {
+        format!("{}.{}", self.jobs, Band::of(priority))
+    }
+
+    async fn delete(jobs: &str, dead_letters: &str) -> lapin::Result<()> {
+        let properties = ConnectionProperties::default();
+        let connection = Connection::connect(&url(), properties).await?;
+        let channel = connection.create_channel().await?;
+        let bands = Band::ALL.map(|band| format!("{jobs}.{band}"));
+        for queue in bands.iter().map(String::as_str).chain([dead_letters]) {
+            let options = QueueDeleteOptions::default();
+            channel.queue_delete(queue.into(), options).await?;
+        }
+        let options = ExchangeDeleteOptions::default();
+        channel
+            .exchange_delete(dead_letters.into(), options)
+            .await?;
+        connection.close(200, "done".into()).await
+    }
+
     pub(crate) async fn connect(&self) -> AmqpQueue {
         let url = url();
         let connecting = AmqpQueue::connect(&url, self.options());
         connecting.await.expect("the broker is there")
+    }
+}
+
+impl Drop for Names {
+    fn drop(&mut self) {
+        let (jobs, dead_letters) = (self.jobs.clone(), self.dead_letters.clone());
+        // A thread of its own: this one may be in a runtime that is ending.
+        let deleting = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            let deleting = Self::delete(&jobs, &dead_letters);
+            runtime.block_on(async { tokio::time::timeout(PATIENCE, deleting).await })
+        });
+        let deleted = deleting.join();
+        if !std::thread::panicking() {
+            let deleted = deleted.expect("deleting does not panic");
+            deleted
+                .expect("the broker answers")
+                .expect("the queues are deleted");
+        }
     }
 }
 
@@ -92,6 +138,46 @@ impl Operator {
             .queue_declare(queue.into(), passive, FieldTable::default());
         let queue = declared.await.unwrap();
         (queue.message_count(), queue.consumer_count())
+    }
+
+    /// Waits until so many messages wait there.
+    pub(crate) async fn waits(&self, queue: &str, count: u32) {
+        let waiting = async {
+            while self.counts(queue).await.0 != count {
+                tokio::task::yield_now().await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, waiting).await;
+        waited.expect("never so many messages wait there");
+    }
+
+    /// Puts a message into a queue, and waits until the broker has it.
+    pub(crate) async fn put(&self, queue: &str, body: &[u8], properties: BasicProperties) {
+        let options = BasicPublishOptions::default();
+        let channel = &self.channel;
+        let confirm = channel.confirm_select(ConfirmSelectOptions::default());
+        confirm.await.unwrap();
+        let sent = channel.basic_publish("".into(), queue.into(), options, body, properties);
+        let confirmed = sent.await.unwrap().await.unwrap();
+        assert!(confirmed.is_ack(), "{confirmed:?}");
+    }
+
+    /// Forgets what waits there.
+    pub(crate) async fn purge(&self, queue: &str) {
+        let options = QueuePurgeOptions::default();
+        self.channel
+            .queue_purge(queue.into(), options)
+            .await
+            .unwrap();
+    }
+
+    /// Deletes a queue with all that is in it.
+    pub(crate) async fn delete(&self, queue: &str) {
+        let options = QueueDeleteOptions::default();
+        self.channel
+            .queue_delete(queue.into(), options)
+            .await
+            .unwrap();
     }
 
     /// Waits until somebody listens to the queue.

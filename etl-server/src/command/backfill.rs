@@ -52,7 +52,7 @@ pub(crate) async fn execute(config: &Config, args: &BackfillArgs) -> Result<Exit
         store.close().await;
         return shown.map(|_| Exit::Success);
     }
-    let etl = match deployment::own_engine(config, &store, args.parallelism) {
+    let etl = match deployment::own_engine(config, &store, args.parallelism).await {
         Ok(etl) => etl,
         Err(failure) => {
             store.close().await;

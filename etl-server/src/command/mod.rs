@@ -4,10 +4,12 @@ mod apply;
 mod backfill;
 mod cancel;
 mod connectors;
+mod credential;
 mod doctor;
 mod interrupts;
 mod job;
 mod jobs;
+mod keys;
 mod leftover;
 mod logs;
 mod retry;
@@ -60,7 +62,7 @@ pub(crate) fn execute(args: Args) -> Result<Exit, Failure> {
             Command::Serve(serve) => serve::execute(&config, &serve).await,
             Command::Submit(submit) => submit::execute(&config, &submit).await,
             Command::Migrate => {
-                deployment::serve(&config).await?.close().await;
+                deployment::migrate(&config).await?.close().await;
                 print("the store's tables are up to date\n")?;
                 Ok(Exit::Success)
             }
@@ -72,6 +74,8 @@ pub(crate) fn execute(args: Args) -> Result<Exit, Failure> {
             Command::Apply(apply) => apply::execute(&config, &apply).await,
             Command::Schedules(schedules) => schedules::execute(&config, &schedules).await,
             Command::Backfill(backfill) => backfill::execute(&config, &backfill).await,
+            Command::Credential(credential) => credential::execute(&config, &credential).await,
+            Command::Keys(keys) => keys::execute(&config, &keys).await,
             Command::Doctor(doctor) => doctor::execute(&config, &doctor).await,
             Command::Completions { .. } | Command::Validate(_) | Command::Connectors(_) => {
                 Ok(Exit::Success)

@@ -21,7 +21,7 @@ pub(crate) async fn execute(config: &Config, args: &RetryArgs) -> Result<Exit, F
         return exit;
     }
     let store = deployment::serve_remembered(config).await?;
-    let etl = deployment::own_engine(config, &store, args.parallelism)?;
+    let etl = deployment::own_engine(config, &store, args.parallelism).await?;
     let outcome = go_on(&etl, args, &mut interrupts).await;
     until_end::close(etl, store, &outcome).await;
     outcome
@@ -64,7 +64,8 @@ async fn hand_over(
         say("it has not ended: the deployment's workers go on with it by themselves");
         known.id
     };
-    submit::wait(&**store, job, args.json, interrupts).await
+    let events = deployment::shared_events(config, open)?;
+    submit::wait(&**store, events, job, args.json, interrupts).await
 }
 
 fn from(args: &RetryArgs) -> RetryFrom {

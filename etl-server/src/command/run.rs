@@ -35,7 +35,7 @@ pub(crate) async fn execute(config: &Config, args: RunArgs) -> Result<Exit, Fail
         None => return Err(no_such_pipeline(&args.pipeline)),
     };
     leftover::say_what_waits(&**store.store()).await?;
-    let etl = deployment::own_engine(config, &store, args.parallelism)?;
+    let etl = deployment::own_engine(config, &store, args.parallelism).await?;
     let outcome = submit_and_follow(&etl, file.as_deref(), document, &args, &mut interrupts).await;
     until_end::close(etl, store, &outcome).await;
     outcome

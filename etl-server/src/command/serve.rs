@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use etl_core::contract::{EventBus, NoCredentials};
-use etl_core::memory::MemoryEvents;
+use etl_core::contract::{Credentials, NoCredentials};
 use etl_core::runtime::{Backends, Runtime, Scope, Settings, SystemClock};
 
 use super::interrupts::Interrupts;
@@ -68,6 +67,12 @@ async fn serve(
     roles: Roles,
     interrupts: &mut Interrupts,
 ) -> Result<(), Failure> {
+    // A wrong key is told before anything listens. Who runs no jobs needs none.
+    let credentials: Arc<dyn Credentials> = if roles.worker {
+        deployment::credentials(config, store).await?
+    } else {
+        Arc::new(NoCredentials)
+    };
     let draining = Arc::new(AtomicBool::new(false));
     let listener = health::listen(&config.bind).await?;
     let bound = listener.local_addr().map_err(|error| {
@@ -75,7 +80,7 @@ async fn serve(
     })?;
     let health = health::serve(listener, Arc::clone(store.store()), Arc::clone(&draining));
     let runtime = if roles.worker || roles.scheduler {
-        Some(start(config, store, roles)?)
+        Some(start(config, store, roles, credentials)?)
     } else {
         None
     };
@@ -103,12 +108,17 @@ async fn serve(
     Ok(())
 }
 
-fn start(config: &Config, store: &OpenStore, roles: Roles) -> Result<Runtime, Failure> {
+fn start(
+    config: &Config,
+    store: &OpenStore,
+    roles: Roles,
+    credentials: Arc<dyn Credentials>,
+) -> Result<Runtime, Failure> {
     let backends = Backends {
         store: Arc::clone(store.store()),
         queue: deployment::queue(config, store)?,
-        events: events(config, store)?,
-        credentials: Arc::new(NoCredentials),
+        events: deployment::events(config, store)?,
+        credentials,
         storage: deployment::artifacts(config)?,
         registry: Arc::new(deployment::registry()),
         clock: Arc::new(SystemClock),
@@ -128,12 +138,4 @@ fn start(config: &Config, store: &OpenStore, roles: Roles) -> Result<Runtime, Fa
         ..defaults
     };
     Ok(Runtime::start(backends, settings))
-}
-
-fn events(config: &Config, store: &OpenStore) -> Result<Arc<dyn EventBus>, Failure> {
-    use crate::config::EventsKind;
-    Ok(match (config.events()?, store.as_postgres()) {
-        (EventsKind::Postgres, Some(store)) => Arc::new(store.events()),
-        (EventsKind::Memory | EventsKind::Postgres, _) => Arc::new(MemoryEvents::default()),
-    })
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use etl_core::contract::Store;
 use etl_core::contract::store::{Catalog, PutPipeline, StoredPipeline, Submitted};
-use etl_core::model::{By, Hint, JobId, TriggerType};
+use etl_core::contract::{EventBus, Received, Store, Subscription};
+use etl_core::model::{By, EventKind, Hint, JobId, TriggerType};
 use etl_core::runtime::{Intake, Trigger};
 use etl_core::sdk::Outcome;
 
@@ -21,6 +21,9 @@ use crate::view::{print, print_json, run_document, say, summary};
 
 /// How often a job that is waited for is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
+
+/// The same where its end is told.
+const LOOK_EVERY_IF_TOLD: Duration = Duration::from_secs(2);
 
 pub(crate) async fn execute(config: &Config, args: &SubmitArgs) -> Result<Exit, Failure> {
     let mut interrupts = Interrupts::watch()?;
@@ -58,7 +61,8 @@ async fn submit(
     let job = hand_in(config, open, &pipeline, trigger).await?;
     if args.wait {
         say(&format!("job {job} of {}", pipeline.document.name));
-        return wait(&**store, job, args.json, interrupts).await;
+        let events = deployment::shared_events(config, open)?;
+        return wait(&**store, events, job, args.json, interrupts).await;
     }
     if args.json {
         print_json(&job_of(&**store, job).await?)?;
@@ -103,17 +107,22 @@ async fn hint(config: &Config, open: &OpenStore, job: JobId, priority: u8) {
 /// Waits for the job's end, as `etl run` does; an interrupt ends the wait and not the job.
 pub(super) async fn wait(
     store: &dyn Store,
+    events: Option<Arc<dyn EventBus>>,
     job: JobId,
     as_json: bool,
     interrupts: &mut Interrupts,
 ) -> Result<Exit, Failure> {
+    let mut watcher = match &events {
+        Some(events) => events.subscribe(Some(job)).await.ok(),
+        None => None,
+    };
     let record = loop {
         let record = job_of(store, job).await?;
         if record.status.is_terminal() {
             break record;
         }
         tokio::select! {
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = until_worth_a_look(&mut watcher) => {}
             () = interrupts.next() => {
                 return Err(Failure::new(Exit::Cancelled, "not waited for any more; the job goes on")
                     .hint(format!("`etl cancel {job}` ends it, `etl job {job}` shows it")));
@@ -131,4 +140,28 @@ pub(super) async fn wait(
         print(&summary(&outcome))?;
     }
     Ok(Exit::of_job(status))
+}
+
+/// Waits until the job may have ended: it is told so, something was missed, or it is time to look.
+async fn until_worth_a_look(watcher: &mut Option<Box<dyn Subscription>>) {
+    let Some(subscription) = watcher else {
+        return tokio::time::sleep(LOOK_EVERY).await;
+    };
+    let told = async {
+        loop {
+            match subscription.next().await {
+                Some(Received::Event(event)) => {
+                    if matches!(event.kind, EventKind::Job { status, .. } if status.is_terminal()) {
+                        return true;
+                    }
+                }
+                Some(Received::Missed(_)) => return true,
+                None => return false,
+            }
+        }
+    };
+    // An end that nobody could tell is found in the store.
+    if let Ok(false) = tokio::time::timeout(LOOK_EVERY_IF_TOLD, told).await {
+        *watcher = None;
+    }
 }

@@ -1,5 +1,10 @@
 //! The built program in a folder of its own.
 #![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "the helpers of tests are tests"
+)]
 
 pub mod database;
 pub mod server;

@@ -1,6 +1,7 @@
 //! `command`: runs a program. The program may speak the step protocol on its standard output.
 
 mod artifact;
+mod credential;
 mod lines;
 mod process;
 mod protocol;
@@ -11,7 +12,8 @@ mod verdict;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use etl_core::contract::{Connector, NoCredential, StepContext};
+pub use credential::CommandCredential;
+use etl_core::contract::{Connector, StepContext};
 use etl_core::model::{EffectClass, Report, StepError};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -56,7 +58,7 @@ pub enum Protocol {
 impl Connector for Command {
     const NAME: &'static str = "command";
     type Config = CommandConfig;
-    type Credential = NoCredential;
+    type Credential = CommandCredential;
 
     fn description(&self) -> &'static str {
         "Runs a program, without a shell"
@@ -87,9 +89,9 @@ impl Connector for Command {
     async fn run(
         &self,
         config: CommandConfig,
-        _: Option<NoCredential>,
+        credential: Option<CommandCredential>,
         ctx: StepContext,
     ) -> Result<Report, StepError> {
-        process::run(config, ctx).await
+        process::run(config, credential, ctx).await
     }
 }

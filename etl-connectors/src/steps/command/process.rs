@@ -13,6 +13,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
+use super::credential::{self, CommandCredential, CredentialFile};
 use super::lines::Lines;
 use super::protocol::{self, Line, Outcome};
 use super::verdict::{self, quoted};
@@ -31,18 +32,25 @@ const KEPT_OUTPUT: usize = 64 * 1024;
 const QUOTED_LINES: usize = 10;
 
 /// Runs the program to its end.
-pub(super) async fn run(config: CommandConfig, ctx: StepContext) -> Result<Report, StepError> {
+pub(super) async fn run(
+    config: CommandConfig,
+    credential: Option<CommandCredential>,
+    ctx: StepContext,
+) -> Result<Report, StepError> {
+    // It is there until the program and its children have ended.
+    let file = credential.as_ref().map(CredentialFile::write).transpose()?;
     let folder = artifact::folder(&ctx)?;
     let input = match (&config.stdin, config.protocol) {
         (Some(text), _) => Some(text.clone().into_bytes()),
         (None, Protocol::Text) => None,
         (None, Protocol::Jsonl) => {
             let folder = folder.as_ref().and_then(|folder| folder.to_str());
-            let document = protocol::task_document(&ctx, &ctx.task().config, folder);
+            let document =
+                protocol::task_document(&ctx, &ctx.task().config, folder, credential.as_ref());
             Some(format!("{document}\n").into_bytes())
         }
     };
-    let mut group = start(&config, &ctx)?;
+    let mut group = start(&config, file.as_ref(), &ctx)?;
     let stdin = group.child.stdin.take();
     // A program that does not read its input must not keep us: what it does not take is dropped with it.
     let feeding = tokio::spawn(async move {
@@ -52,6 +60,8 @@ pub(super) async fn run(config: CommandConfig, ctx: StepContext) -> Result<Repor
     });
     let heard = listen(&mut group, &config, &ctx, folder.as_deref()).await;
     feeding.abort();
+    drop(group);
+    drop(file);
     heard
 }
 
@@ -76,7 +86,11 @@ impl Drop for Group {
     }
 }
 
-fn start(config: &CommandConfig, ctx: &StepContext) -> Result<Group, StepError> {
+fn start(
+    config: &CommandConfig,
+    file: Option<&CredentialFile>,
+    ctx: &StepContext,
+) -> Result<Group, StepError> {
     let [program, arguments @ ..] = &config.argv[..] else {
         return Err(StepError::permanent(
             "`argv` is empty: it begins with the program",
@@ -94,6 +108,9 @@ fn start(config: &CommandConfig, ctx: &StepContext) -> Result<Group, StepError> 
             .filter_map(|name| Some((name, std::env::var_os(name)?))),
     );
     command.envs(&config.env);
+    if let Some(file) = file {
+        command.env(credential::VARIABLE, file.path());
+    }
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -5,6 +5,8 @@ use etl_core::model::{StepError, StepTask};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::credential::CommandCredential;
+
 /// A line of the protocol.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -79,6 +81,7 @@ pub(super) fn task_document(
     ctx: &StepContext,
     config: &Value,
     output_folder: Option<&str>,
+    credential: Option<&CommandCredential>,
 ) -> Value {
     let StepTask {
         key,
@@ -101,5 +104,6 @@ pub(super) fn task_document(
         "deadline": deadline,
         "idempotency_key": ctx.idempotency_key(),
         "output_folder": output_folder,
+        "credential": credential.map(|credential| &credential.0),
     })
 }

@@ -342,3 +342,85 @@ proptest::proptest! {
         let _ = protocol::parse(&format!("{{\"type\":\"progress\",{value}}}"));
     }
 }
+
+async fn run_with_credential(config: Value) -> (Outcome, Vec<String>) {
+    let credential = json!({ "user": "etl", "password": "hunter2-canary" });
+    let etl = Etl::builder()
+        .connector(Command)
+        .credential("bank", credential)
+        .build();
+    let mut pipeline = pipeline(config);
+    pipeline.steps[0].credential = Some("bank".into());
+    let outcome = etl.run(&pipeline, Map::new()).await.unwrap();
+    let lines = etl.store().lines(outcome.job.id, 0, 10_000).await.unwrap();
+    let lines = lines.iter().map(|line| line.message.clone()).collect();
+    etl.shutdown().await;
+    (outcome, lines)
+}
+
+#[tokio::test]
+async fn a_program_gets_its_credential_in_a_file_that_goes_with_it() {
+    let script = "sha256sum < $ETL_CREDENTIAL_FILE; stat -c %a $ETL_CREDENTIAL_FILE; echo $ETL_CREDENTIAL_FILE; env | grep -c canary";
+    let (outcome, lines) = run_with_credential(json!({
+        "argv": ["sh", "-c", script], "env": { "ETL_CREDENTIAL_FILE": "/etc/passwd" }
+    }))
+    .await;
+    // Of {"password":"hunter2-canary","user":"etl"}, by sha256sum.
+    assert_eq!(
+        lines[..2],
+        [
+            "2734721251bc1862d4fca8650a6217666a48dea4e8d44ca78dd5bb93e5c374d1  -".to_owned(),
+            "400".to_owned()
+        ],
+        "{outcome:?}"
+    );
+    assert!(!std::path::Path::new(&lines[2]).exists());
+    assert_eq!(lines[3], "0", "it is not in the environment");
+
+    // Without a credential there is no such variable.
+    let (outcome, ..) = run(json!({ "argv": ["sh", "-c", "echo [$ETL_CREDENTIAL_FILE]"] })).await;
+    assert_eq!(step(&outcome).output_data["stdout"], "[]\n");
+}
+
+#[tokio::test]
+async fn a_program_of_the_protocol_gets_its_credential_in_the_task() {
+    let script = r#"
+import json, sys, hashlib
+task = json.load(sys.stdin)
+same = task["credential"] == {"user": "etl", "password": "hunter2-canary"}
+print(json.dumps({"type": "result", "success": True, "output": {"same": same}}))
+"#;
+    let (outcome, _) =
+        run_with_credential(json!({ "argv": ["python3", "-c", script], "protocol": "jsonl" }))
+            .await;
+    assert_eq!(step(&outcome).output_data, json!({ "same": true }));
+}
+
+#[tokio::test]
+async fn what_a_program_says_of_its_credential_is_not_remembered() {
+    let loud = "cat $ETL_CREDENTIAL_FILE; cat $ETL_CREDENTIAL_FILE >&2; base64 -w0 $ETL_CREDENTIAL_FILE | head -c 0; printf hunter2-canary | base64; exit ";
+    for status in [0, 3] {
+        let (outcome, lines) =
+            run_with_credential(json!({ "argv": ["sh", "-c", format!("{loud}{status}")] })).await;
+        let said = format!("{outcome:?} {lines:?}");
+        assert!(!said.contains("canary"), "{said}");
+        assert!(!said.contains("aHVudGVyMi1jYW5hcnk"), "{said}");
+        assert!(lines[0].contains("[redacted]"), "{lines:?}");
+    }
+    let jsonl = r#"
+import json, sys
+password = json.load(sys.stdin)["credential"]["password"]
+say = lambda **line: print(json.dumps(line), flush=True)
+say(type="log", level="INFO", message=password, metadata={password: [password]})
+say(type="checkpoint", state={"password": password})
+say(type="result", success=SUCCESS, output={"password": password}, error={"class": "permanent", "message": password})
+"#;
+    for success in ["True", "False"] {
+        let script = jsonl.replace("SUCCESS", success);
+        let config = json!({ "argv": ["python3", "-c", script], "protocol": "jsonl" });
+        let (outcome, lines) = run_with_credential(config).await;
+        let said = format!("{outcome:?} {lines:?}");
+        assert!(!said.contains("canary"), "{said}");
+        assert!(said.contains("[redacted]"), "{said}");
+    }
+}

@@ -1,6 +1,7 @@
 //! The store contract, split by who asks and not by table.
 
 mod catalog;
+mod credentials;
 mod error;
 mod hooks;
 mod jobs;
@@ -9,6 +10,7 @@ mod schedules;
 pub mod way;
 
 pub use catalog::{Catalog, PipelineFilter, PutPipeline, StoredPipeline};
+pub use credentials::{CredentialStore, CredentialWrite, PutCredential, Reseal, SealedCredential};
 pub use error::{Result, StoreError, StoreErrorKind};
 pub use hooks::{HookStore, SettledHook, WaitingHook};
 pub use jobs::{ClaimRequest, Claimed, JobStore, LeaseState, ReapRequest, Submitted};
@@ -19,6 +21,12 @@ pub use schedules::{Due, Fire, FireOutcome, Fired, ScheduleStore};
 ///
 /// # Contract
 /// Between the runtime and a database. Conformance: `etl_core::store_conformance!`; the in-memory store is the reference.
-pub trait Store: JobStore + Catalog + ScheduleStore + HookStore + Journal {}
+pub trait Store:
+    JobStore + Catalog + ScheduleStore + CredentialStore + HookStore + Journal
+{
+}
 
-impl<T: JobStore + Catalog + ScheduleStore + HookStore + Journal + ?Sized> Store for T {}
+impl<T: JobStore + Catalog + ScheduleStore + CredentialStore + HookStore + Journal + ?Sized> Store
+    for T
+{
+}

@@ -70,6 +70,8 @@ pub(super) enum Bug {
     FireForgotten,
     /// A job's own limit is not looked at.
     MaxActiveForgotten,
+    /// A credential is sealed anew over whatever was stored since it was read.
+    ResealUnchecked,
 }
 
 /// Makes stores with this bug.
@@ -226,6 +228,11 @@ mod tests {
         (
             Bug::MaxActiveForgotten,
             "claim::a_job_is_passed_over_at_a_limit_of_its_own",
+            false,
+        ),
+        (
+            Bug::ResealUnchecked,
+            "credential::sealing_anew_never_undoes_what_was_stored_since",
             false,
         ),
     ];

@@ -10,9 +10,10 @@ use async_trait::async_trait;
 use super::Bug;
 use crate::contract::Clock;
 use crate::contract::store::{
-    Catalog, ClaimRequest, Claimed, Due, Fire, FireOutcome, Fired, HookStore, JobStore, Journal,
-    LeaseState, PipelineFilter, PutPipeline, ReapRequest, Result, ScheduleStore, SettledHook,
-    StoreErrorKind, StoredPipeline, Submitted, WaitingHook,
+    Catalog, ClaimRequest, Claimed, CredentialStore, CredentialWrite, Due, Fire, FireOutcome,
+    Fired, HookStore, JobStore, Journal, LeaseState, PipelineFilter, PutCredential, PutPipeline,
+    ReapRequest, Reseal, Result, ScheduleStore, SealedCredential, SettledHook, StoreErrorKind,
+    StoredPipeline, Submitted, WaitingHook,
 };
 use crate::memory::MemoryStore;
 use crate::model::{
@@ -329,6 +330,34 @@ impl ScheduleStore for Planted {
 
     async fn fires(&self, schedule: PipelineId, limit: usize) -> Result<Vec<FireRecord>> {
         self.inner.fires(schedule, limit).await
+    }
+}
+
+#[async_trait]
+impl CredentialStore for Planted {
+    async fn put_credential(&self, put: PutCredential) -> Result<CredentialWrite> {
+        self.inner.put_credential(put).await
+    }
+
+    async fn reseal_credential(&self, mut reseal: Reseal) -> Result<CredentialWrite> {
+        if self.has(Bug::ResealUnchecked) {
+            let all = self.inner.credentials(&PageRequest::first(500)).await?;
+            let now = all.items.iter().find(|now| now.id == reseal.id);
+            reseal.version = now.map_or(reseal.version, |now| now.version + 1);
+        }
+        self.inner.reseal_credential(reseal).await
+    }
+
+    async fn remove_credential(&self, namespace: &str, name: &str) -> Result<bool> {
+        self.inner.remove_credential(namespace, name).await
+    }
+
+    async fn credential(&self, namespace: &str, name: &str) -> Result<Option<SealedCredential>> {
+        self.inner.credential(namespace, name).await
+    }
+
+    async fn credentials(&self, page: &PageRequest) -> Result<Page<SealedCredential>> {
+        self.inner.credentials(page).await
     }
 }
 

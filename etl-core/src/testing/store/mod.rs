@@ -5,6 +5,7 @@ mod catalog;
 mod change;
 mod claim;
 mod commit;
+mod credential;
 mod hook;
 mod journal;
 mod lease;

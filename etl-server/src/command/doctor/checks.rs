@@ -59,6 +59,19 @@ pub(super) fn clock(store: Timestamp) -> Check {
     }
 }
 
+/// Looks whether the key of every stored credential is at hand.
+pub(super) async fn vault(config: &Config, store: &OpenStore) -> Check {
+    let looked = async {
+        let vault = deployment::vault(config, store)?;
+        vault.check().await?;
+        Ok::<_, Failure>(())
+    };
+    match looked.await {
+        Ok(()) => Check::fine("vault", "the key of every stored credential is at hand"),
+        Err(failure) => Check::wrong("vault", &failure),
+    }
+}
+
 /// Connects to the queue.
 pub(super) async fn queue(config: &Config) -> Check {
     let url = match config.queue() {
@@ -73,6 +86,19 @@ pub(super) async fn queue(config: &Config) -> Check {
             "queue",
             &deployment::unreachable("RabbitMQ does not answer in time")
                 .hint("jobs run all the same: workers find them by asking the store"),
+        ),
+    }
+}
+
+/// Asks what carries events, if that is a system of its own.
+pub(super) async fn events(config: &Config) -> Check {
+    match tokio::time::timeout(PATIENCE, deployment::reach_events(config)).await {
+        Ok(Ok(true)) => Check::fine("events", "Redis answers"),
+        Ok(Ok(false)) => Check::fine("events", "no system of their own carries them"),
+        Ok(Err(failure)) => Check::wrong("events", &failure),
+        Err(_) => Check::wrong(
+            "events",
+            &deployment::unreachable("Redis does not answer in time"),
         ),
     }
 }

@@ -59,6 +59,7 @@ pub(crate) async fn execute(config: &Config, args: &DoctorArgs) -> Result<Exit, 
                 let (check, now) = checks::store(config, &store).await?;
                 checks.push(check);
                 checks.push(checks::clock(now));
+                checks.push(checks::vault(config, &store).await);
                 found = rows::open_rows(&**store.store(), now).await?;
                 Ok::<_, Failure>(())
             };
@@ -70,6 +71,7 @@ pub(crate) async fn execute(config: &Config, args: &DoctorArgs) -> Result<Exit, 
         Err(failure) => checks.push(Check::wrong("store", &failure)),
     }
     checks.push(checks::queue(config).await);
+    checks.push(checks::events(config).await);
     checks.push(checks::storage(config).await);
     report(args, &checks, &found)
 }

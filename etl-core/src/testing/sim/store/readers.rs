@@ -4,8 +4,9 @@ use async_trait::async_trait;
 
 use super::SimStore;
 use crate::contract::store::{
-    Catalog, Due, Fire, Fired, HookStore, Journal, PipelineFilter, PutPipeline, Result,
-    ScheduleStore, SettledHook, StoredPipeline, WaitingHook,
+    Catalog, CredentialStore, CredentialWrite, Due, Fire, Fired, HookStore, Journal,
+    PipelineFilter, PutCredential, PutPipeline, Reseal, Result, ScheduleStore, SealedCredential,
+    SettledHook, StoredPipeline, WaitingHook,
 };
 use crate::model::{
     DeadLetter, FireRecord, HookRow, JobFilter, JobId, JobRecord, LogLine, Page, PageRequest,
@@ -99,6 +100,38 @@ impl ScheduleStore for SimStore {
 
     async fn fires(&self, schedule: PipelineId, limit: usize) -> Result<Vec<FireRecord>> {
         self.call("fires", self.sim.memory.fires(schedule, limit))
+            .await
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl CredentialStore for SimStore {
+    async fn put_credential(&self, put: PutCredential) -> Result<CredentialWrite> {
+        self.call("put_credential", self.sim.memory.put_credential(put))
+            .await
+    }
+
+    async fn reseal_credential(&self, reseal: Reseal) -> Result<CredentialWrite> {
+        self.call(
+            "reseal_credential",
+            self.sim.memory.reseal_credential(reseal),
+        )
+        .await
+    }
+
+    async fn remove_credential(&self, namespace: &str, name: &str) -> Result<bool> {
+        let call = self.sim.memory.remove_credential(namespace, name);
+        self.call("remove_credential", call).await
+    }
+
+    async fn credential(&self, namespace: &str, name: &str) -> Result<Option<SealedCredential>> {
+        self.call("credential", self.sim.memory.credential(namespace, name))
+            .await
+    }
+
+    async fn credentials(&self, page: &PageRequest) -> Result<Page<SealedCredential>> {
+        self.call("credentials", self.sim.memory.credentials(page))
             .await
     }
 }

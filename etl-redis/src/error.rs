@@ -1,0 +1,113 @@
+//! What goes wrong with Redis, in words that hold no secret.
+
+use std::time::Duration;
+
+use etl_core::model::BoxError;
+
+/// Why something could not be done with Redis. Neither it nor its causes hold the address or what was sent.
+#[derive(Debug, thiserror::Error)]
+#[error("redis, {op}: {kind}")]
+pub struct RedisError {
+    /// What was tried.
+    pub op: &'static str,
+    /// What the caller can do.
+    pub kind: RedisErrorKind,
+    /// What caused it.
+    #[source]
+    pub source: Option<BoxError>,
+}
+
+/// What the caller can do about a [`RedisError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RedisErrorKind {
+    /// It can't be reached: go on without it. Later calls try again.
+    #[error("it can't be reached")]
+    Unavailable,
+    /// It answered, and refused: a password, a permission, a key of another kind. Somebody has to mend it.
+    #[error("it refused")]
+    Refused,
+    /// The address, a name or a value can't be used.
+    #[error("what was given can't be used")]
+    Invalid,
+}
+
+/// What went wrong, before it is known what was tried.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error("the address can't be read: it has to be like rediss://user:password@host:6379/0")]
+    Address,
+    #[error("the address has a parameter that is not known; known is prefix")]
+    Parameter,
+    #[error("the prefix has to have at most 64 letters, digits or : . _ -")]
+    Prefix,
+    #[error("the certificates of authorities can't be read")]
+    Authorities,
+    #[error("{0}")]
+    Value(&'static str),
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    #[error("the last try to connect failed, and the next one is not due yet")]
+    Waiting,
+    #[error("the connection failed: {0}")]
+    Connection(String),
+    /// The server's own text is left out: some servers repeat what they were sent, passwords too.
+    #[error("the server answered {0}")]
+    Server(String),
+}
+
+impl Fault {
+    pub(crate) fn of(self, op: &'static str) -> RedisError {
+        let kind = match self {
+            Self::Address | Self::Parameter | Self::Prefix | Self::Authorities | Self::Value(_) => {
+                RedisErrorKind::Invalid
+            }
+            Self::Server(_) => RedisErrorKind::Refused,
+            Self::Timeout(_) | Self::Waiting | Self::Connection(_) => RedisErrorKind::Unavailable,
+        };
+        RedisError {
+            op,
+            kind,
+            source: Some(Box::new(self)),
+        }
+    }
+
+    /// Whether the connection that it came of may still be used.
+    pub(crate) fn leaves_the_connection(&self) -> bool {
+        matches!(self, Self::Server(_) | Self::Value(_))
+    }
+}
+
+impl From<redis::RedisError> for Fault {
+    fn from(error: redis::RedisError) -> Self {
+        if error.is_io_error() {
+            return Self::Connection(error.to_string());
+        }
+        match error.code() {
+            Some(code) if is_code(code) => Self::Server(code.to_owned()),
+            Some(_) => Self::Server("an error".to_owned()),
+            None if error.is_unrecoverable_error() => Self::Connection(error.category().to_owned()),
+            None => Self::Server(error.category().to_owned()),
+        }
+    }
+}
+
+/// Error codes are words like `WRONGPASS`; anything else may be something that was sent.
+fn is_code(word: &str) -> bool {
+    word.len() <= 24 && word.bytes().all(|byte| byte.is_ascii_uppercase())
+}
+
+/// An error with its causes, in a line.
+pub(crate) struct Causes<'a>(pub(crate) &'a dyn std::error::Error);
+
+impl std::fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,101 @@
+//! `etl keys`: the keys of the vault.
+
+use etl_vault::{OldKeys, Rotation, Vault, VaultError};
+use serde_json::json;
+
+use crate::args::vault::{KeysAction, KeysArgs, RotateArgs};
+use crate::config::Config;
+use crate::deployment;
+use crate::failure::{Exit, Failure};
+use crate::view::{count, print, print_json};
+
+pub(crate) async fn execute(config: &Config, args: &KeysArgs) -> Result<Exit, Failure> {
+    let KeysAction::Rotate(args) = &args.action;
+    let store = deployment::look(config).await?;
+    let done = match deployment::vault(config, &store) {
+        Ok(vault) if args.stage => stage(&vault, args).await,
+        Ok(vault) => rotate(&vault, args).await,
+        Err(failure) => Err(failure),
+    };
+    store.close().await;
+    done
+}
+
+async fn stage(vault: &Vault, args: &RotateArgs) -> Result<Exit, Failure> {
+    let next = vault.stage().await?;
+    if args.json {
+        print_json(&json!({ "staged": next.to_string() }))?;
+    } else {
+        print(&format!(
+            "key {next} is in the key file and not used yet: copy the file to every machine, then `etl keys rotate`\n"
+        ))?;
+    }
+    Ok(Exit::Success)
+}
+
+async fn rotate(vault: &Vault, args: &RotateArgs) -> Result<Exit, Failure> {
+    let old = if args.drop_old {
+        OldKeys::Drop
+    } else {
+        OldKeys::Keep
+    };
+    let rotation = vault.rotate(old).await.map_err(|error| {
+        let is_half_done = !matches!(
+            error,
+            VaultError::KeyMissing { .. } | VaultError::NoKey(_) | VaultError::Exposed { .. }
+        );
+        let failure = Failure::from(error);
+        if is_half_done {
+            failure.hint("nothing is lost: the same command again goes on with the rotation")
+        } else {
+            failure
+        }
+    })?;
+    let texts =
+        |ids: &[etl_vault::KeyId]| -> Vec<String> { ids.iter().map(ToString::to_string).collect() };
+    let Rotation {
+        key_id,
+        is_resumed,
+        resealed,
+        verified,
+        dropped,
+        kept,
+    } = &rotation;
+    if args.json {
+        print_json(&json!({
+            "key_id": key_id.to_string(),
+            "resumed": is_resumed,
+            "resealed": resealed,
+            "verified": verified,
+            "kept": texts(kept),
+            "dropped": texts(dropped),
+        }))?;
+        return Ok(Exit::Success);
+    }
+    let mut text = String::new();
+    if *is_resumed {
+        text.push_str("going on with a rotation that was broken off\n");
+    }
+    text.push_str(&format!(
+        "{} sealed anew; {} opened with key {key_id}\n",
+        count(
+            usize::try_from(*resealed).unwrap_or(usize::MAX),
+            "credential"
+        ),
+        count(
+            usize::try_from(*verified).unwrap_or(usize::MAX),
+            "credential"
+        ),
+    ));
+    if !kept.is_empty() {
+        text.push_str(&format!(
+            "kept for backups: {}; `etl keys rotate --drop-old` drops such keys\n",
+            texts(kept).join(", ")
+        ));
+    }
+    if !dropped.is_empty() {
+        text.push_str(&format!("dropped: {}\n", texts(dropped).join(", ")));
+    }
+    print(&text)?;
+    Ok(Exit::Success)
+}

@@ -28,6 +28,13 @@ impl JobMachine {
                 ));
                 StepStatus::Timeout
             }
+            Some(StopCause::HandBack) if planned.effects == Some(EffectClass::AtMostOnce) => {
+                error = StepError::permanent(
+                    "its worker was told to stop while it ran, and its effect must not happen twice: see whether it happened, then \
+                     retry the job or mark it as done by hand",
+                );
+                StepStatus::Failed
+            }
             Some(StopCause::HandBack | StopCause::Broken(_)) | None => StepStatus::Failed,
         };
         let Some(state) = self.state(key) else { return };

@@ -431,6 +431,25 @@ fn what_ends_while_its_job_is_given_back_is_kept_and_what_outlives_its_worker_ru
 }
 
 #[test]
+fn what_must_not_happen_twice_is_not_started_again_after_it_was_given_back() {
+    let mut once = step("once", &[]);
+    once.config = json!({ "once": true });
+    let mut world = World::new(pipeline(vec![once, step("b", &[])]), json!({}), echoes());
+    while world.running.len() < 2 {
+        world.happen(world.possible()[0]);
+    }
+    world.hand_back();
+    while world.closed.is_none() {
+        world.happen(world.possible()[0]);
+    }
+    world.taken_up();
+    assert_eq!(world.run(), JobStatus::Failed);
+    assert_eq!(world.row("once").attempt, 1);
+    assert_eq!(world.status("b"), StepStatus::Success);
+    assert!(world.letters[0].error.contains("must not happen twice"));
+}
+
+#[test]
 fn lost_attempts_do_not_use_up_retries() {
     let mut flaky = step("a", &[]);
     flaky.retry_count = 1;

@@ -16,7 +16,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use lapin::message::Delivery as Message;
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions,
-    BasicQosOptions,
+    BasicQosOptions, QueueDeleteOptions,
 };
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Acker, Consumer};
@@ -106,10 +106,11 @@ impl Taker {
 
     async fn serve(&mut self) {
         let mut session = None;
+        let mut dead = None;
         let mut pauses = waits();
         while let Some(mut request) = self.requests.recv().await {
             while !request.reply.is_closed() {
-                match self.take(&mut session, &mut request).await {
+                match self.take(&mut session, &mut dead, &mut request).await {
                     Ok(taken) => {
                         pauses = waits();
                         // Whoever has given up meanwhile gets nothing, and by being dropped it all goes back.
@@ -118,6 +119,10 @@ impl Taker {
                     }
                     Err(fault) => {
                         session = None;
+                        dead = self.dead_queue(&fault);
+                        if dead.is_some() {
+                            pauses = waits();
+                        }
                         tracing::warn!(error = %Causes(&fault), "can't take hints from the broker");
                         let pause = pauses.next().unwrap_or_default();
                         tokio::select! {
@@ -134,11 +139,12 @@ impl Taker {
     async fn take(
         &self,
         session: &mut Option<Session>,
+        dead: &mut Option<ShortString>,
         request: &mut Request,
     ) -> Result<Vec<Taken>, Fault> {
         let session = match session {
             Some(session) if session.is_open() => session,
-            _ => session.insert(self.connect().await?),
+            _ => session.insert(self.connect(dead).await?),
         };
         let mut taken = Vec::new();
         while taken.is_empty() && !request.reply.is_closed() {
@@ -157,8 +163,39 @@ impl Taker {
         Ok(taken)
     }
 
-    async fn connect(&self) -> Result<Session, Fault> {
+    /// The queue that the broker knows and can't serve, if that is what went wrong: RabbitMQ may fail to start a quorum queue again
+    /// after it was killed, and then ends the connection of whoever asks for a message of it.
+    fn dead_queue(&self, fault: &Fault) -> Option<ShortString> {
+        let Fault::Broker(error) = fault else {
+            return None;
+        };
+        let said = error.to_string();
+        let is_dead = said.contains("INTERNAL") && said.contains("noproc");
+        let mut queues = Band::ALL
+            .map(|band| self.broker.topology().band(band))
+            .into_iter();
+        queues.find(|queue| is_dead && said.contains(&format!("'{queue}'")))
+    }
+
+    /// A connection, with a queue that was found dead deleted and declared anew: it held hints, and what they hint at is in the
+    /// store.
+    async fn connect(&self, dead: &mut Option<ShortString>) -> Result<Session, Fault> {
         let session = self.broker.connect("worker").await?;
+        if let Some(queue) = dead.take() {
+            tracing::warn!(
+                queue = queue.as_str(),
+                "the broker can't serve the queue: it is made anew"
+            );
+            let delete = session
+                .channel
+                .queue_delete(queue, QueueDeleteOptions::default());
+            session.bounded(delete).await?;
+            let limit = session.time_limit();
+            let declared = self.broker.topology().declare(&session.channel);
+            tokio::time::timeout(limit, declared)
+                .await
+                .map_err(|_| Fault::Timeout(limit))??;
+        }
         // Of each consumer, as quorum queues want it.
         let qos = session.channel.basic_qos(1, BasicQosOptions::default());
         session.bounded(qos).await?;

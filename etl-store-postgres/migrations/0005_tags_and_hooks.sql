@@ -9,3 +9,6 @@ ALTER TABLE job_hooks ADD COLUMN error TEXT;
 ALTER TABLE job_hooks ADD COLUMN completed_at TIMESTAMPTZ;
 DROP INDEX idx_hooks_pending;
 CREATE INDEX idx_hooks_waiting ON job_hooks (kind, created_at, job_id, position) WHERE status = 'pending';
+-- Nobody carried these out when they were new, and now it is too late.
+UPDATE job_hooks SET status = 'failed', error = 'from before hooks were carried out'
+WHERE status = 'pending' AND kind = 'trigger_pipeline';

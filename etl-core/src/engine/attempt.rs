@@ -200,6 +200,14 @@ impl JobMachine {
     /// An attempt that was remembered as running and is not started, because the job ends here.
     pub(super) fn never_started(&mut self, key: StepKey, now: Timestamp) {
         let cause = self.stop_cause();
+        if cause == StopCause::HandBack {
+            // It never ran, so that it may start elsewhere whatever its effect is.
+            if let Some(running) = self.running.remove(&key) {
+                self.deadlines.remove(&(running.deadline, key));
+                self.give_back(key, running.attempt, now);
+            }
+            return;
+        }
         if let Some(running) = self.running.get_mut(&key) {
             running.stopped = Some(cause);
             self.attempt_ended(

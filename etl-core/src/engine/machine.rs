@@ -407,6 +407,7 @@ impl JobMachine {
         self.snapshot = None;
         self.in_flight = None;
         self.changes.clear();
+        self.unsaved.clear();
         self.after.clear();
         self.ready.clear();
         let (job, plan) = (self.job, Arc::clone(&self.plan));

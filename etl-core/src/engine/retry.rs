@@ -46,7 +46,7 @@ impl JobMachine {
         let again = error.class.is_retryable()
             && may_repeat
             && failures <= planned.retry_count
-            && self.phase == Phase::Running;
+            && matches!(self.phase, Phase::Running | Phase::HandingBack);
         if ends_as == StepStatus::Cancelled {
             self.change_step(
                 key,
@@ -73,7 +73,7 @@ impl JobMachine {
     }
 
     /// An attempt that was stopped because its worker stops. The next worker starts another at once.
-    fn give_back(&mut self, key: StepKey, attempt: u32, now: Timestamp) {
+    pub(super) fn give_back(&mut self, key: StepKey, attempt: u32, now: Timestamp) {
         let Some(state) = self.state(key) else { return };
         state.status = StepStatus::Retrying;
         state.returned += 1;

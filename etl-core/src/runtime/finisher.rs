@@ -46,7 +46,12 @@ impl Finisher {
         let waiting = self.store.waiting_hooks(ROUND).await?;
         let count = waiting.len();
         for waiting in waiting {
-            let error = self.carry_out(&waiting).await?;
+            let error = match self.carry_out(&waiting).await {
+                Ok(error) => error,
+                Err(error) if is_passing(&error) => return Err(error),
+                // What can't be read stays so, and the hooks behind it must not wait for it.
+                Err(error) => Some(error.to_string()),
+            };
             if let Some(error) = &error {
                 tracing::warn!(job_id = %waiting.job, position = waiting.hook.position, error, "hook not carried out");
             }

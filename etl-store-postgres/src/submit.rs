@@ -1,6 +1,6 @@
 //! Accepting jobs, and noting that the queue knows of them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use etl_core::contract::StoreErrorKind;
 use etl_core::contract::store::{Submitted, way};
@@ -60,15 +60,19 @@ pub(crate) async fn submit(tx: &mut Tx<'_>, jobs: &[&NewJob]) -> Result<Answers<
 /// Cancels what has to give way to new jobs, or new jobs that have to give way: `concurrency.on_limit`. One after the other,
 /// as if each had come alone.
 async fn make_way(tx: &mut Tx<'_>, new: &[&NewJob]) -> Result<()> {
+    // Two that come by two processes must see each other. In one order, so that none waits for who waits for it.
+    let made_for = new.iter().filter(|job| way::is_made_for(job));
+    let pipelines: BTreeSet<String> = made_for.map(|job| job.pipeline.id.to_string()).collect();
+    for pipeline in pipelines {
+        sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
+            .bind(pipeline)
+            .execute(&mut *tx.conn)
+            .await?;
+    }
     for (position, job) in new.iter().enumerate() {
         if !way::is_made_for(job) {
             continue;
         }
-        // Two that come by two processes must see each other.
-        sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
-            .bind(job.pipeline.id.to_string())
-            .execute(&mut *tx.conn)
-            .await?;
         let not_yet: Vec<_> = new[position..].iter().map(|job| job.id).collect();
         let others: Vec<String> = sqlx::query_scalar(ON_THEIR_WAY)
             .bind(job.pipeline.id.to_string())

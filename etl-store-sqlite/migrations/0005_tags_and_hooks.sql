@@ -1,5 +1,9 @@
 -- + The tags of the job's pipeline version, a JSON array: workers may take only jobs with some.
 ALTER TABLE job_executions ADD COLUMN tags TEXT NOT NULL DEFAULT '[]';
+UPDATE job_executions SET tags = v.document->'tags'
+FROM pipeline_versions v
+WHERE v.pipeline_id = job_executions.pipeline_id AND v.version = job_executions.pipeline_version
+    AND json_type(v.document, '$.tags') = 'array' AND job_executions.status IN ('pending', 'queued', 'running');
 
 -- + Attempts that were given back by a worker that was told to stop: they count neither as failed nor as lost.
 ALTER TABLE step_executions ADD COLUMN returned INTEGER NOT NULL DEFAULT 0;

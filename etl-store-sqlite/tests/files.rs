@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etl_core::contract::store::{
-    Catalog, ClaimRequest, JobStore, Journal, LeaseState, PipelineFilter, PutPipeline, ReapRequest,
-    ScheduleStore,
+    Catalog, ClaimRequest, HookStore, JobStore, Journal, LeaseState, PipelineFilter, PutPipeline,
+    ReapRequest, ScheduleStore,
 };
 use etl_core::contract::{StoreError, StoreErrorKind};
 use etl_core::model::{
@@ -354,4 +354,49 @@ async fn a_database_that_knew_no_schedules_gets_them_from_now_on() {
     assert_eq!(store.schedule(daily.id).await.unwrap(), Some(first));
     let all = store.schedules(&PageRequest::default()).await.unwrap();
     assert_eq!(all.items.len(), 1);
+}
+
+#[tokio::test]
+async fn jobs_of_a_database_that_knew_no_tags_have_them_and_its_old_hooks_are_settled() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("etl.db");
+    let store = open(&path).await.unwrap();
+    let put = PutPipeline {
+        document: a_pipeline("tagged")
+            .step("a")
+            .with(|p| p.tags = vec!["red".into()])
+            .build(),
+        expected_version: None,
+        by: By::system(),
+    };
+    store.put_pipeline(put).await.unwrap();
+    let pipeline = store.pipeline("default", "tagged", None).await.unwrap();
+    let job = new_job(&pipeline.unwrap());
+    store.submit(job.clone()).await.unwrap();
+    store.close().await;
+
+    let before = format!(
+        "ALTER TABLE job_executions DROP COLUMN tags; ALTER TABLE step_executions DROP COLUMN returned;
+        ALTER TABLE job_hooks DROP COLUMN error; ALTER TABLE job_hooks DROP COLUMN completed_at;
+        DROP INDEX idx_hooks_waiting; CREATE INDEX idx_hooks_pending ON job_hooks (created_at) WHERE status = 'pending';
+        INSERT INTO job_hooks (job_id, position, kind, target, created_at)
+        VALUES ('{}', 0, 'trigger_pipeline', '{{}}', '2024-01-01T00:00:00Z');
+        DELETE FROM _sqlx_migrations WHERE version = 5",
+        job.id
+    );
+    let mut conn = shell(&path).await;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(before))
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    sqlx::Connection::close(conn).await.unwrap();
+
+    let store = open(&path).await.unwrap();
+    assert_eq!(store.waiting_hooks(9).await.unwrap(), []);
+    let red = ClaimRequest {
+        tags: vec!["red".into()],
+        ..any(9)
+    };
+    let claimed = store.claim(red).await.unwrap();
+    assert_eq!(claimed.len(), 1);
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::intake::{Intake, IntakeError, Trigger};
 use crate::contract::Store;
 use crate::contract::store::{Result, SettledHook, StoreError, StoreErrorKind, WaitingHook};
-use crate::model::{By, HookTarget, JobId, PipelineRef, TriggerType};
+use crate::model::{By, HookRow, HookTarget, JobId, PipelineRef, TriggerType};
 
 /// The most hooks in one round.
 const ROUND: usize = 256;
@@ -17,8 +17,15 @@ const ROUND: usize = 256;
 /// The most jobs that may have started one another: pipelines that depend on each other in a circle come to an end.
 pub const MAX_CHAIN: u64 = 64;
 
+/// The most jobs that may follow from one, over all hooks of all that follow: pipelines that start more than one of each other come
+/// to an end, too.
+pub const MAX_FOLLOWERS: u64 = 1_000;
+
 /// The name in a job's context under which it says how many jobs came before it in the chain.
 const CHAIN: &str = "chain";
+
+/// The name under which it says how many jobs may follow from it.
+const FOLLOWERS: &str = "followers";
 
 /// Looks for hooks that wait, and carries them out.
 #[derive(Debug, Clone)]
@@ -88,19 +95,31 @@ impl Finisher {
             return Ok(Some(format!("there is no pipeline {name:?}")));
         };
         let before = self.store.job(waiting.job).await?;
-        let before = before.and_then(|job| job.context.get(CHAIN).and_then(Value::as_u64));
-        let chain = before.unwrap_or(0) + 1;
+        let context = before.map(|job| job.context).unwrap_or_default();
+        let said = |name| context.get(name).and_then(Value::as_u64);
+        let chain = said(CHAIN).unwrap_or(0) + 1;
         if chain > MAX_CHAIN {
             return Ok(Some(format!(
                 "it would be the end of a chain of more than {MAX_CHAIN} jobs: do its pipelines start one another in a circle?"
             )));
         }
+        // What may follow is shared out evenly, so that nobody has to count the jobs of other hooks.
+        let hooks = self.store.hooks(waiting.job).await?;
+        let starts = |hook: &&HookRow| matches!(hook.target, HookTarget::TriggerPipeline { .. });
+        let siblings = hooks.iter().filter(starts).count().max(1) as u64;
+        let allowed = said(FOLLOWERS).unwrap_or(MAX_FOLLOWERS);
+        let Some(followers) = (allowed / siblings).checked_sub(1) else {
+            return Ok(Some(format!(
+                "more than {MAX_FOLLOWERS} jobs would follow from one: do its pipelines start one another again and again?"
+            )));
+        };
         let by = By(format!("pipeline:{}", after.name));
         let mut trigger = Trigger::new(TriggerType::Pipeline, by, parameters.clone());
         trigger
             .context
             .insert("after_job".into(), waiting.job.to_string().into());
         trigger.context.insert(CHAIN.into(), chain.into());
+        trigger.context.insert(FOLLOWERS.into(), followers.into());
         trigger.idempotency_key = Some(format!("hook:{}:{}", waiting.job, waiting.hook.position));
         match self
             .intake

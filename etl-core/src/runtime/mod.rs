@@ -29,7 +29,7 @@ mod worker;
 pub use backfill::{Backfill, BackfillError, Backfilled};
 pub use clock::SystemClock;
 pub use dispatcher::Dispatcher;
-pub use finisher::{Finisher, MAX_CHAIN};
+pub use finisher::{Finisher, MAX_CHAIN, MAX_FOLLOWERS};
 pub use intake::{Intake, IntakeError, Trigger};
 pub use reaper::Reaper;
 pub use scheduler::{Round, Scheduler};

@@ -7,7 +7,7 @@ use etl_core::contract::Store;
 use etl_core::contract::store::Journal;
 use etl_core::memory::MemoryStore;
 use etl_core::model::*;
-use etl_core::runtime::{Finisher, MAX_CHAIN};
+use etl_core::runtime::{Finisher, MAX_CHAIN, MAX_FOLLOWERS};
 use etl_core::sdk::Etl;
 use etl_core::testing::TokioClock;
 use etl_core::testing::faults::{Fault, Flaky};
@@ -119,6 +119,36 @@ async fn pipelines_that_start_one_another_in_a_circle_come_to_an_end() {
     // Time enough for more.
     tokio::time::sleep(Duration::from_mins(1)).await;
     assert_eq!(jobs.len(), MAX_CHAIN as usize + 1);
+    etl.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pipeline_that_starts_itself_twice_does_not_fill_the_store() {
+    let (_, _, etl) = setup();
+    let twice = vec![starts("twins", json!({})), starts("twins", json!({}))];
+    let twins = with_hooks("twins", json!({}), twice, vec![]);
+    etl.run(&twins, none()).await.unwrap();
+    let mut ended = 0;
+    // As long as there are hooks, there are jobs to come.
+    while !etl.store().waiting_hooks(1).await.unwrap().is_empty() || ended == 0 {
+        ended = all_ended(&etl, 1).await.len();
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
+    let filter = JobFilter::default();
+    let mut page = PageRequest::first(500);
+    let mut count = 0;
+    loop {
+        let jobs = Journal::jobs(&**etl.store(), &filter, &page).await.unwrap();
+        count += jobs.items.len();
+        match jobs.next_cursor {
+            Some(cursor) => page.cursor = Some(cursor),
+            None => break,
+        }
+    }
+    assert!(
+        (100..=1 + MAX_FOLLOWERS as usize).contains(&count),
+        "{count}"
+    );
     etl.shutdown().await;
 }
 

@@ -4,10 +4,11 @@ use std::fmt;
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::tcp::OwnedTLSConfig;
-use lapin::types::ShortString;
+use lapin::types::{FieldTable, ShortString};
 use lapin::uri::AMQPUri;
-use lapin::{Channel, Connection, ConnectionProperties};
+use lapin::{Channel, Connection, ConnectionProperties, Consumer};
 
 use crate::error::Fault;
 use crate::topology::Topology;
@@ -102,6 +103,30 @@ impl Session {
         call: impl Future<Output = lapin::Result<T>>,
     ) -> Result<T, Fault> {
         bounded(self.time_limit, call).await
+    }
+
+    /// A consumer that gets at most `prefetch` messages that are not acknowledged.
+    pub(crate) async fn consume(
+        &self,
+        queue: &ShortString,
+        prefetch: u16,
+    ) -> Result<Consumer, Fault> {
+        // Of each consumer that comes after it, as quorum queues want it.
+        let qos = self.channel.basic_qos(prefetch, BasicQosOptions::default());
+        let consume = self.channel.basic_consume(
+            queue.clone(),
+            ShortString::default(),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        );
+        self.bounded(qos).await?;
+        self.bounded(consume).await
+    }
+
+    pub(crate) async fn cancel(&self, consumer: &Consumer) -> Result<(), Fault> {
+        let options = BasicCancelOptions::default();
+        self.bounded(self.channel.basic_cancel(consumer.tag(), options))
+            .await
     }
 
     pub(crate) fn time_limit(&self) -> Duration {

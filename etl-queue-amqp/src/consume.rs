@@ -1,6 +1,6 @@
 //! Taking: one task that fetches what is asked for, and waits at the broker only while somebody asks.
 //!
-//! Hints are fetched (`basic.get`), the higher bands first. Only when there is none does it listen (`basic.consume`, one
+//! Hints are fetched (`basic.get`, and what is left by a consumer that ends when it has as many), the higher bands first. Only when there is none does it listen (`basic.consume`, one
 //! message of each band at most), and it stops listening with the first that comes. So no hint is in the hands of a worker
 //! that did not ask for it, and the priorities of what was waiting are kept.
 
@@ -10,15 +10,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use etl_core::contract::{Delivery, QueueError};
 use etl_core::model::Hint;
-use futures_util::future::{join_all, select_all, try_join_all};
+use futures_util::future::{select_all, try_join_all};
 use futures_util::{FutureExt as _, StreamExt as _};
 
 use lapin::message::Delivery as Message;
-use lapin::options::{
-    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions,
-    BasicQosOptions, QueueDeleteOptions,
-};
-use lapin::types::{FieldTable, ShortString};
+use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions, QueueDeleteOptions};
+use lapin::types::ShortString;
 use lapin::{Acker, Consumer};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -29,8 +26,12 @@ use crate::message;
 use crate::publish::Publisher;
 use crate::topology::Band;
 
-/// How many fetches are under way at once.
-const AT_ONCE: usize = 32;
+/// How long a message that was counted may take to come; after that somebody else has it.
+const DRAWN_WITHIN: Duration = Duration::from_millis(100);
+
+/// How long hints are kept for who asks next, after who asked for them gave up. A hint that goes back is told from poison by how
+/// often it did.
+const KEPT: Duration = Duration::from_secs(1);
 
 /// How long it listens before it looks again. A queue that is deleted just as somebody begins to listen may be declared anew
 /// without the broker saying that nobody listens to it any more.
@@ -97,6 +98,16 @@ pub(crate) struct Taker {
     pub(crate) closed: CancellationToken,
 }
 
+/// What it goes on with from one request to the next.
+#[derive(Debug, Default)]
+struct State {
+    session: Option<Session>,
+    /// A queue that was found dead.
+    dead: Option<ShortString>,
+    /// What was taken for somebody who gave up.
+    kept: Vec<Taken>,
+}
+
 impl Taker {
     pub(crate) async fn run(mut self) {
         let closed = self.closed.clone();
@@ -105,46 +116,62 @@ impl Taker {
     }
 
     async fn serve(&mut self) {
-        let mut session = None;
-        let mut dead = None;
-        let mut pauses = waits();
-        while let Some(mut request) = self.requests.recv().await {
-            while !request.reply.is_closed() {
-                match self.take(&mut session, &mut dead, &mut request).await {
-                    Ok(taken) => {
-                        pauses = waits();
-                        // Whoever has given up meanwhile gets nothing, and by being dropped it all goes back.
-                        let _ = request.reply.send(taken);
-                        break;
-                    }
-                    Err(fault) => {
-                        session = None;
-                        dead = self.dead_queue(&fault);
-                        if dead.is_some() {
-                            pauses = waits();
-                        }
-                        tracing::warn!(error = %Causes(&fault), "can't take hints from the broker");
-                        let pause = pauses.next().unwrap_or_default();
-                        tokio::select! {
-                            () = tokio::time::sleep(pause) => {}
-                            () = request.reply.closed() => {}
-                        }
-                    }
-                }
+        let mut state = State::default();
+        while let Some(request) = self.request(&mut state.kept).await {
+            let mut request = request;
+            let given = if state.kept.is_empty() {
+                self.until_taken(&mut state, &mut request).await
+            } else {
+                let count = request.max.min(state.kept.len());
+                state.kept.drain(..count).collect()
+            };
+            // Whoever has given up meanwhile asks again soon, as a rule.
+            if let Err(given) = request.reply.send(given) {
+                state.kept.splice(0..0, given);
             }
         }
     }
 
+    /// The next request. What is kept for it is given back when it doesn't come.
+    async fn request(&mut self, kept: &mut Vec<Taken>) -> Option<Request> {
+        if !kept.is_empty()
+            && let Ok(request) = tokio::time::timeout(KEPT, self.requests.recv()).await
+        {
+            return request;
+        }
+        kept.clear();
+        self.requests.recv().await
+    }
+
+    /// Takes as often as it needs to. Nothing when the request was given up.
+    async fn until_taken(&self, state: &mut State, request: &mut Request) -> Vec<Taken> {
+        let mut pauses = waits();
+        while !request.reply.is_closed() {
+            match self.take(state, request).await {
+                Ok(taken) => return taken,
+                Err(fault) => {
+                    state.session = None;
+                    state.dead = self.dead_queue(&fault);
+                    if state.dead.is_some() {
+                        pauses = waits();
+                    }
+                    tracing::warn!(error = %Causes(&fault), "can't take hints from the broker");
+                    let pause = pauses.next().unwrap_or_default();
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        () = request.reply.closed() => {}
+                    }
+                }
+            }
+        }
+        Vec::new()
+    }
+
     /// At least one hint, or nothing when the request was given up.
-    async fn take(
-        &self,
-        session: &mut Option<Session>,
-        dead: &mut Option<ShortString>,
-        request: &mut Request,
-    ) -> Result<Vec<Taken>, Fault> {
-        let session = match session {
+    async fn take(&self, state: &mut State, request: &mut Request) -> Result<Vec<Taken>, Fault> {
+        let session = match &mut state.session {
             Some(session) if session.is_open() => session,
-            _ => session.insert(self.connect(dead).await?),
+            session => session.insert(self.connect(&mut state.dead).await?),
         };
         let mut taken = Vec::new();
         while taken.is_empty() && !request.reply.is_closed() {
@@ -159,7 +186,8 @@ impl Taker {
         }
         // What listening brought of a higher band may have come after what it brought of a lower one.
         taken.sort_by_key(|one| std::cmp::Reverse(Band::of(one.hint.priority)));
-        taken.truncate(request.max);
+        let rest = taken.split_off(request.max.min(taken.len()));
+        state.kept.extend(rest);
         Ok(taken)
     }
 
@@ -196,13 +224,10 @@ impl Taker {
                 .await
                 .map_err(|_| Fault::Timeout(limit))??;
         }
-        // Of each consumer, as quorum queues want it.
-        let qos = session.channel.basic_qos(1, BasicQosOptions::default());
-        session.bounded(qos).await?;
         Ok(session)
     }
 
-    /// Fetches up to `max` hints that are there.
+    /// Fetches up to `max` messages that are there. So foreign ones, however many there are, don't hold up hints for long.
     async fn fetch(
         &self,
         session: &Session,
@@ -211,31 +236,24 @@ impl Taker {
     ) -> Result<(), Fault> {
         let mut room = max;
         for band in Band::ALL {
+            if room == 0 {
+                break;
+            }
             let queue = self.broker.topology().band(band);
             // One at first: most queues are empty most of the time. It tells how many there are.
-            let mut at_once = 1;
-            while room > 0 && at_once > 0 {
-                let get = || {
-                    let get = session
-                        .channel
-                        .basic_get(queue.clone(), BasicGetOptions::default());
-                    session.bounded(get)
-                };
-                let answers = join_all(std::iter::repeat_with(get).take(at_once)).await;
-                let mut left = 0;
-                for answer in answers {
-                    let Some(message) = answer? else {
-                        left = 0;
-                        continue;
-                    };
-                    left = message.message_count as usize;
-                    if let Some(one) = self.read(session, &queue, message.delivery).await? {
-                        taken.push(one);
-                        room -= 1;
-                    }
-                }
-                at_once = left.min(room).min(AT_ONCE);
+            let get = session
+                .channel
+                .basic_get(queue.clone(), BasicGetOptions::default());
+            let Some(first) = session.bounded(get).await? else {
+                continue;
+            };
+            let more = (first.message_count as usize).min(room - 1);
+            let mut messages = vec![first.delivery];
+            if more > 0 {
+                draw(session, &queue, more, &mut messages).await?;
             }
+            room = room.saturating_sub(messages.len());
+            self.read_all(session, &queue, messages, taken).await?;
         }
         Ok(())
     }
@@ -247,16 +265,9 @@ impl Taker {
         request: &mut Request,
         taken: &mut Vec<Taken>,
     ) -> Result<(), Fault> {
-        let consume = |band| {
-            let consume = session.channel.basic_consume(
-                self.broker.topology().band(band),
-                ShortString::default(),
-                BasicConsumeOptions::default(),
-                FieldTable::default(),
-            );
-            session.bounded(consume)
-        };
-        let mut consumers: Vec<Consumer> = try_join_all(Band::ALL.map(consume)).await?;
+        let queues = Band::ALL.map(|band| self.broker.topology().band(band));
+        let consume = queues.iter().map(|queue| session.consume(queue, 1));
+        let mut consumers: Vec<Consumer> = try_join_all(consume).await?;
         let first = tokio::select! {
             (first, of, _) = select_all(consumers.iter_mut().map(|one| one.next())) => {
                 Some((first, of))
@@ -264,23 +275,40 @@ impl Taker {
             () = request.reply.closed() => None,
             () = tokio::time::sleep(LISTEN) => None,
         };
-        if let Some((first, of)) = first {
+        let mut first = match first {
             // A consumer ends when its queue is deleted.
-            let message = first.ok_or(Fault::Deleted)??;
-            let queue = consumers[of].queue();
-            taken.extend(self.read(session, &queue, message).await?);
-        }
-        let cancel = |consumer: &Consumer| {
-            let options = BasicCancelOptions::default();
-            let cancel = session.channel.basic_cancel(consumer.tag(), options);
-            session.bounded(cancel)
+            Some((message, of)) => Some((message.ok_or(Fault::Deleted)??, of)),
+            None => None,
         };
-        try_join_all(consumers.iter().map(cancel)).await?;
-        // What came before it was heard that no more is wanted. It ends with the consumer, so this does not wait.
-        for consumer in &mut consumers {
-            let queue = consumer.queue();
-            while let Some(Some(message)) = consumer.next().now_or_never() {
-                taken.extend(self.read(session, &queue, message?).await?);
+        try_join_all(consumers.iter().map(|one| session.cancel(one))).await?;
+        for (at, consumer) in consumers.iter_mut().enumerate() {
+            let first = first.take_if(|(_, of)| *of == at);
+            let mut messages: Vec<Message> = first.into_iter().map(|(first, _)| first).collect();
+            messages.extend(rest_of(consumer)?);
+            self.read_all(session, &consumer.queue(), messages, taken)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Messages as hints. What goes wrong with one that is none matters only where nothing else was taken.
+    async fn read_all(
+        &self,
+        session: &Session,
+        queue: &ShortString,
+        messages: Vec<Message>,
+        taken: &mut Vec<Taken>,
+    ) -> Result<(), Fault> {
+        let mut messages = messages.into_iter();
+        while let Some(message) = messages.next() {
+            match self.read(session, queue, message).await {
+                Ok(one) => taken.extend(one),
+                Err(fault) if taken.is_empty() => return Err(fault),
+                Err(fault) => {
+                    tracing::warn!(error = %Causes(&fault), "a message that is no hint can't be put aside now");
+                    messages.for_each(|message| give_back(&message.acker));
+                    break;
+                }
             }
         }
         Ok(())
@@ -302,16 +330,49 @@ impl Taker {
             })),
             Err(why) => {
                 tracing::warn!(queue = queue.as_str(), %why, "a message that is no hint is put aside");
-                let publisher = &self.publisher;
-                publisher
+                let buried = self
+                    .publisher
                     .bury_poison(&message.data, queue.as_str(), &why)
-                    .await?;
+                    .await;
+                if let Err(fault) = buried {
+                    give_back(&message.acker);
+                    return Err(fault);
+                }
                 let ack = message.acker.ack(BasicAckOptions::default());
                 session.bounded(ack).await?;
                 Ok(None)
             }
         }
     }
+}
+
+/// Takes up to `count` of the messages that are there. A quorum queue writes down each `basic.get` before it answers; what it sends
+/// to a consumer it does not.
+async fn draw(
+    session: &Session,
+    queue: &ShortString,
+    count: usize,
+    messages: &mut Vec<Message>,
+) -> Result<(), Fault> {
+    let prefetch = u16::try_from(count).unwrap_or(u16::MAX);
+    let mut consumer = session.consume(queue, prefetch).await?;
+    // Others may have been faster.
+    for _ in 0..prefetch {
+        let Ok(next) = tokio::time::timeout(DRAWN_WITHIN, consumer.next()).await else {
+            break;
+        };
+        messages.push(next.ok_or(Fault::Deleted)??);
+    }
+    session.cancel(&consumer).await?;
+    messages.extend(rest_of(&mut consumer)?);
+    Ok(())
+}
+
+/// What came to a consumer before it was heard that no more is wanted. It ends with the consumer, so this does not wait.
+fn rest_of(consumer: &mut Consumer) -> Result<Vec<Message>, Fault> {
+    let next = || consumer.next().now_or_never().flatten();
+    let rest: lapin::Result<Vec<Message>> = std::iter::from_fn(next).collect();
+    Ok(rest?)
 }
 
 /// An error with its causes, in a line.

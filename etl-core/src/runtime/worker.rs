@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -135,10 +135,9 @@ impl Worker {
                 .map_err(unheard)??
         };
         // The lease protects the job from here; a hint with nothing to claim behind it is done with as well.
-        for delivery in deliveries {
-            if let Err(error) = delivery.ack().await {
-                tracing::debug!(%error, "hint not acknowledged, it will come again");
-            }
+        let acks = join_all(deliveries.into_iter().map(Delivery::ack)).await;
+        for error in acks.into_iter().filter_map(Result::err) {
+            tracing::debug!(%error, "hint not acknowledged, it will come again");
         }
         let lives = claimed.into_iter().map(|job| self.life(job, trusted_until));
         Ok(lives.collect())

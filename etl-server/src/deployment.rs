@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use etl_core::artifact::ArtifactStorage;
-use etl_core::contract::{Credentials, EventBus, Queue, Store};
+use etl_core::contract::{Credentials, EventBus, Queue, Store, StoreErrorKind};
 use etl_core::memory::{MemoryEvents, MemoryQueue};
 use etl_core::registry::Registry;
 use etl_core::runtime::{Scope, SystemClock};
@@ -125,7 +125,7 @@ pub(crate) async fn migrate(config: &Config) -> Result<OpenStore, Failure> {
 pub(crate) async fn manage(config: &Config) -> Result<OpenStore, Failure> {
     match config.database()? {
         Database::Sqlite(_) => serve_remembered(config).await,
-        Database::Postgres(url) => postgres(&url, FOR_EVER).await,
+        Database::Postgres(_) => look(config).await,
     }
 }
 
@@ -148,17 +148,23 @@ pub(crate) async fn look_if_there(config: &Config) -> Result<Option<OpenStore>, 
         Database::Sqlite(path) => Ok(Some(OpenStore::sqlite(
             SqliteStore::open_shared(path, Arc::new(SystemClock)).await?,
         ))),
-        Database::Postgres(url) => postgres(&url, FOR_EVER).await.map(Some),
+        Database::Postgres(url) => {
+            let options = etl_store_postgres::Options::default();
+            match PostgresStore::open_shared(&url, options).await {
+                Ok(store) => Ok(Some(OpenStore::postgres(store))),
+                Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        }
     }
 }
 
-/// The store to hand jobs to whoever runs them: a file beside its server, or made if there is none.
+/// The store to hand jobs to whoever runs them: beside its server, or made if there is none.
 pub(crate) async fn submit(config: &Config) -> Result<OpenStore, Failure> {
-    if let Database::Sqlite(path) = config.database()?
-        && !path.exists()
-    {
-        serve(config).await?.close().await;
+    if let Some(store) = look_if_there(config).await? {
+        return Ok(store);
     }
+    migrate(config).await?.close().await;
     look(config).await
 }
 
@@ -242,9 +248,12 @@ async fn postgres(url: &str, log_days: u32) -> Result<OpenStore, Failure> {
 }
 
 fn no_database(config: &Config) -> Failure {
-    let path = embedded_path(config).unwrap_or_default();
-    Failure::input(format!("there is no database at {}", path.display()))
-        .hint("`etl run FILE` makes it; or name another one by `--database-url`")
+    match embedded_path(config) {
+        Ok(path) => Failure::input(format!("there is no database at {}", path.display()))
+            .hint("`etl run FILE` makes it; or name another one by `--database-url`"),
+        Err(_) => Failure::input("the database that database_url names has no tables of ours yet")
+            .hint("`etl migrate` makes them, and so does the start of `etl serve`"),
+    }
 }
 
 /// Artifacts as the configuration says.

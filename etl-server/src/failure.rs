@@ -178,8 +178,10 @@ impl From<StoreError> for Failure {
             ),
             StoreErrorKind::Corrupt => (
                 Exit::Unreachable,
-                Some("restore the file from a backup, or move it aside to begin anew"),
+                Some("restore the database from a backup"),
             ),
+            // It says what to do.
+            StoreErrorKind::Incompatible => (Exit::Unreachable, None),
             StoreErrorKind::NotFound => (Exit::BadInput, None),
             _ => (
                 Exit::Unreachable,

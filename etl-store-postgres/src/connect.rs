@@ -1,10 +1,15 @@
 //! Connections: what each is told at its start, and which are of no use.
 
+use std::time::Duration;
+
 use etl_core::contract::StoreErrorKind;
 use etl_core::model::Timestamp;
 use etl_store_sql::{Columns, Fault, Result};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Row};
+
+/// How long a server may take to let us in. A host that is gone says nothing at all.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
 
 /// What holds for every connection: no statement waits for ever, and none is left open by a process that is gone.
 pub(crate) fn settings(options: PgConnectOptions, name: &str) -> PgConnectOptions {
@@ -21,11 +26,20 @@ pub(crate) fn settings(options: PgConnectOptions, name: &str) -> PgConnectOption
 
 /// A connection that writes. A server that is a standby now refuses writes one by one; it is better not to be connected to it.
 pub(crate) async fn writable(options: &PgConnectOptions) -> Result<PgConnection> {
-    let mut conn = options.connect().await?;
-    let row = sqlx::query("SELECT pg_is_in_recovery()")
-        .fetch_one(&mut conn)
-        .await?;
-    if row.try_get::<bool, _>(0)? {
+    let connected = tokio::time::timeout(CONNECTED_WITHIN, async {
+        let mut conn = options.connect().await?;
+        let row = sqlx::query("SELECT pg_is_in_recovery()")
+            .fetch_one(&mut conn)
+            .await?;
+        Ok::<_, Fault>((conn, row.try_get::<bool, _>(0)?))
+    });
+    let (conn, is_standby) = connected.await.map_err(|_| {
+        Fault::said(
+            StoreErrorKind::Unavailable,
+            "the server does not answer in time",
+        )
+    })??;
+    if is_standby {
         return Err(Fault::said(
             StoreErrorKind::Unavailable,
             "the server is a standby that can only be read",

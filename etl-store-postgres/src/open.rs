@@ -41,17 +41,43 @@ pub struct Options {
     pub log_days: Option<u32>,
 }
 
+/// What is done about the tables.
+#[derive(Debug, Clone, Copy)]
+enum Tables {
+    /// They are made and brought up to this version.
+    BringUp,
+    /// They have to be there, of this version.
+    Expect,
+}
+
 impl PostgresStore {
     /// Opens the store at `url` (`postgres://user:password@host:port/database`) and brings its tables up to this version.
     ///
     /// # Errors
     /// - `Unavailable` if the server can't be reached or doesn't let us in.
-    /// - `Corrupt` if the tables were made by a newer version.
+    /// - `Incompatible` if the tables were made by a newer version.
     ///
     /// No error has the password in it.
     pub async fn open(url: &str, options: Options) -> StoreResult<Self> {
+        Self::open_by(url, options, Tables::BringUp).await
+    }
+
+    /// Opens the store as [`open`](Self::open) does, but leaves its tables as they are: for who looks at it, or works beside the
+    /// servers that use it.
+    ///
+    /// # Errors
+    /// - `Unavailable` if the server can't be reached or doesn't let us in.
+    /// - `NotFound` if the database has no tables of ours.
+    /// - `Incompatible` if they are of another version.
+    ///
+    /// No error has the password in it.
+    pub async fn open_shared(url: &str, options: Options) -> StoreResult<Self> {
+        Self::open_by(url, options, Tables::Expect).await
+    }
+
+    async fn open_by(url: &str, options: Options, tables: Tables) -> StoreResult<Self> {
         let (parsed, place) = parse(url).map_err(|fault| fault.of("open"))?;
-        open(parsed, options)
+        open(parsed, options, tables)
             .await
             .map_err(|fault| fault.in_place(place).of("open"))
     }
@@ -74,17 +100,20 @@ fn parse(url: &str) -> Result<(PgConnectOptions, String)> {
     Ok((options, place))
 }
 
-async fn open(url: PgConnectOptions, options: Options) -> Result<PostgresStore> {
+async fn open(url: PgConnectOptions, options: Options, tables: Tables) -> Result<PostgresStore> {
     let mut url = connect::settings(url, "etl");
     if let Some(schema) = &options.schema {
         url = url.options([("search_path", schema)]);
     }
     let mut conn = connect::writable(&url).await?;
     let log_days = options.log_days.unwrap_or(log_days::KEPT);
-    let migrated = migrate(&mut conn, options.schema.as_deref(), log_days).await;
+    let ready = match tables {
+        Tables::BringUp => migrate(&mut conn, options.schema.as_deref(), log_days).await,
+        Tables::Expect => check_version(&mut conn).await,
+    };
     // Closed or not: the lock ends with the connection.
     conn.close().await?;
-    migrated?;
+    ready?;
     let documents = Arc::new(Documents::default());
     let readers = PgPoolOptions::new()
         .max_connections(READERS)
@@ -99,7 +128,10 @@ async fn open(url: PgConnectOptions, options: Options) -> Result<PostgresStore> 
         .max_lifetime(None)
         .idle_timeout(None)
         .connect_lazy_with(url.clone());
-    let tending = log_days::keep_tending(url.clone(), log_days);
+    let tending = match tables {
+        Tables::BringUp => Some(log_days::keep_tending(url.clone(), log_days)),
+        Tables::Expect => None,
+    };
     let writer = Writer::new(url, options.clock.clone(), Arc::clone(&documents));
     Ok(PostgresStore::new(
         WriterHandle::start(writer),
@@ -112,17 +144,54 @@ async fn open(url: PgConnectOptions, options: Options) -> Result<PostgresStore> 
     ))
 }
 
+/// Refuses tables of another version.
+async fn check_version(conn: &mut PgConnection) -> Result<()> {
+    let table: Option<String> = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations')::text")
+        .fetch_one(&mut *conn)
+        .await?;
+    if table.is_none() {
+        return Err(Fault::said(
+            StoreErrorKind::NotFound,
+            "the database has no tables of ours; `etl migrate` or the start of a server makes them",
+        ));
+    }
+    let applied: Vec<i64> =
+        sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success ORDER BY version")
+            .fetch_all(conn)
+            .await?;
+    let is_known = |version: &i64| MIGRATOR.iter().any(|known| known.version == *version);
+    if let Some(unknown) = applied.iter().find(|version| !is_known(version)) {
+        return Err(newer(*unknown));
+    }
+    let missing = MIGRATOR
+        .iter()
+        .find(|known| !applied.contains(&known.version));
+    match missing {
+        None => Ok(()),
+        Some(missing) => Err(Fault::said(
+            StoreErrorKind::Incompatible,
+            format!(
+                "its tables are of an earlier version (they lack {}); `etl migrate` or the start of a server brings them up",
+                missing.version
+            ),
+        )),
+    }
+}
+
 async fn migrate(conn: &mut PgConnection, schema: Option<&str>, log_days: u32) -> Result<()> {
     sqlx::query("SET statement_timeout = 0")
         .execute(&mut *conn)
         .await?;
-    sqlx::query("SET lock_timeout = 0")
-        .execute(&mut *conn)
-        .await?;
-    sqlx::query("SELECT pg_advisory_lock($1)")
+    // Somebody whose host is gone may hold it for as long as the database believes in the connection.
+    let locked = sqlx::query("SELECT pg_advisory_lock($1)")
         .bind(MIGRATION_LOCK)
         .execute(&mut *conn)
-        .await?;
+        .await
+        .map_err(Fault::from);
+    if let Err(fault) = locked {
+        tracing::warn!("another process holds the lock of migrations: see pg_locks for who it is");
+        return Err(fault);
+    }
     if let Some(schema) = schema {
         let sql: String = sqlx::query_scalar("SELECT format('CREATE SCHEMA IF NOT EXISTS %I', $1)")
             .bind(schema)
@@ -146,12 +215,16 @@ async fn migrate(conn: &mut PgConnection, schema: Option<&str>, log_days: u32) -
 fn migration_fault(error: MigrateError) -> Fault {
     match error {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
-        MigrateError::VersionMissing(version) => Fault::said(
-            StoreErrorKind::Corrupt,
-            format!(
-                "its tables were made by a newer version of this program (version {version}); upgrade the program"
-            ),
-        ),
+        MigrateError::VersionMissing(version) => newer(version),
         other => Fault::corrupt(other),
     }
+}
+
+fn newer(version: i64) -> Fault {
+    Fault::said(
+        StoreErrorKind::Incompatible,
+        format!(
+            "its tables were made by a newer version of this program (version {version}); upgrade the program"
+        ),
+    )
 }

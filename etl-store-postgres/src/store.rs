@@ -42,12 +42,14 @@ pub struct PostgresStore {
     clock: Option<Arc<dyn Clock>>,
     log_days: u32,
     /// Sees to the partitions of logs.
-    tending: JoinHandle<()>,
+    tending: Option<JoinHandle<()>>,
 }
 
 impl Drop for PostgresStore {
     fn drop(&mut self) {
-        self.tending.abort();
+        if let Some(tending) = &self.tending {
+            tending.abort();
+        }
     }
 }
 
@@ -59,7 +61,7 @@ impl PostgresStore {
         schema: Option<String>,
         documents: Arc<Documents>,
         clock: Option<Arc<dyn Clock>>,
-        (log_days, tending): (u32, JoinHandle<()>),
+        (log_days, tending): (u32, Option<JoinHandle<()>>),
     ) -> Self {
         Self {
             writer,
@@ -76,7 +78,9 @@ impl PostgresStore {
     /// Finishes what was asked before and lets go of the database. Every later call answers `Unavailable`. Closing twice is
     /// harmless.
     pub async fn close(&self) {
-        self.tending.abort();
+        if let Some(tending) = &self.tending {
+            tending.abort();
+        }
         self.writer.close().await;
         self.readers.close().await;
         self.notices.close().await;

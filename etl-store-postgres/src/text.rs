@@ -5,8 +5,8 @@ use serde::Serialize;
 
 /// A value as JSON text, with U+FFFD in place of NUL.
 ///
-/// Values that are JSON themselves stand in the text as strings, where the escape of a NUL has two backslashes. A text that really
-/// has a backslash before `u0000` looks the same there and becomes `\ufffd`, too.
+/// Values that are JSON themselves stand in the text as strings, where every backslash is doubled. A text that really has a
+/// backslash before `u0000` looks the same there and becomes `\ufffd`, too.
 pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String> {
     etl_store_sql::json(value).map(without_nul)
 }
@@ -22,11 +22,9 @@ fn without_nul(text: String) -> String {
         let (before, after) = rest.split_at(at);
         clean.push_str(before);
         let backslashes = before.len() - before.trim_end_matches('\\').len();
-        clean.push_str(if matches!(backslashes, 1 | 2) {
-            "ufffd"
-        } else {
-            NUL
-        });
+        // An odd number is an escape of this text. Half of an even number stands in a string of it, where it is the same again.
+        let is_escape = backslashes % 4 != 0;
+        clean.push_str(if is_escape { "ufffd" } else { NUL });
         rest = &after[NUL.len()..];
     }
     clean.push_str(rest);
@@ -46,5 +44,19 @@ mod tests {
         let nested: Value = serde_json::from_str(back["nested"].as_str().unwrap()).unwrap();
         assert_eq!(nested, json!({ "a\u{fffd}": ["\u{fffd}b", "u0000"] }));
         assert_eq!(super::json("plain").unwrap(), "\"plain\"");
+    }
+
+    #[test]
+    fn a_nul_behind_backslashes_is_replaced_and_they_stay() {
+        for backslashes in 0..6 {
+            let text = format!("C:{}\0", "\\".repeat(backslashes));
+            let clean = text.replace('\0', "\u{fffd}");
+            let nested = etl_store_sql::json(&json!([text])).unwrap();
+            let json = super::json(&json!([text, nested])).unwrap();
+            let back: Vec<String> = serde_json::from_str(&json).unwrap();
+            assert_eq!(back[0], clean);
+            let nested: Vec<String> = serde_json::from_str(&back[1]).unwrap();
+            assert_eq!(nested, [clean]);
+        }
     }
 }

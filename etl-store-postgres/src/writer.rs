@@ -2,12 +2,13 @@
 //! order of their ids, and what two of them can't both do is tried again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use etl_core::contract::Clock;
 use etl_core::contract::store::{
     ClaimRequest, Claimed, CredentialWrite, Fire, FireOutcome, Fired, LeaseState, PutCredential,
     PutPipeline, ReapRequest, Reseal, SettledHook, Submitted,
 };
+use etl_core::contract::{Clock, StoreErrorKind};
 use etl_core::model::{Commit, JobId, JobStatus, LogLine, NewJob, PipelineRef, Timestamp, Verdict};
 use etl_store_sql::{Fault, Result, Transactor};
 use sqlx::Connection;
@@ -21,6 +22,10 @@ use crate::{claim, commit, connect, journal, letters, submit};
 
 /// How often a group is tried that another process's group got in the way of.
 const TRIES: u32 = 5;
+
+/// How long a group may take. A host that is gone says nothing at all, and all that is written waits for it; one that is there ends
+/// each statement sooner (`statement_timeout`).
+const ANSWERED_WITHIN: Duration = Duration::from_secs(40);
 
 /// The transaction that a group runs in.
 pub(crate) struct Tx<'a> {
@@ -90,9 +95,17 @@ impl Writer {
         }
         // Taken out, so that whatever breaks off in between leaves no half a transaction to the next group (sqlx #4393).
         let Some(mut conn) = self.conn.take() else {
-            return Err(Fault::new(etl_core::contract::StoreErrorKind::Unavailable));
+            return Err(Fault::new(StoreErrorKind::Unavailable));
         };
-        let result = transact(&mut conn, group, self.clock.as_deref(), &self.documents).await;
+        let transact = transact(&mut conn, group, self.clock.as_deref(), &self.documents);
+        let result = tokio::time::timeout(ANSWERED_WITHIN, transact)
+            .await
+            .unwrap_or_else(|_| {
+                Err(Fault::said(
+                    StoreErrorKind::OutcomeUnknown,
+                    "the server does not answer in time",
+                ))
+            });
         if result.as_ref().err().is_none_or(Fault::is_of_one_request) {
             self.conn = Some(conn);
         }

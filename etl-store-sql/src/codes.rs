@@ -56,8 +56,9 @@ fn kind_of(code: &str) -> StoreErrorKind {
 fn of_sqlstate(code: &str) -> StoreErrorKind {
     match code {
         "23503" => StoreErrorKind::NotFound,
-        // A server that went read-only is a standby now: the next connection finds the primary.
-        "25006" | "55P03" => StoreErrorKind::Unavailable,
+        // A server that went read-only is a standby now: the next connection finds the primary. A lock is not free now. A
+        // privilege is missing: nothing is wrong with the data, and once it is granted all goes on.
+        "25006" | "55P03" | "42501" => StoreErrorKind::Unavailable,
         _ => match code.get(..2) {
             // Connection, transaction rolled back, resources, operator intervention, system, authorization, no such
             // database.
@@ -105,6 +106,7 @@ mod tests {
             ("08006", StoreErrorKind::Unavailable),
             ("40001", StoreErrorKind::Unavailable),
             ("25006", StoreErrorKind::Unavailable),
+            ("42501", StoreErrorKind::Unavailable),
             ("23505", StoreErrorKind::Illegal),
             ("23503", StoreErrorKind::NotFound),
             ("P0001", StoreErrorKind::Illegal),

@@ -40,7 +40,7 @@ impl SqliteStore {
     ///
     /// # Errors
     /// - `InUse` if another server has it: the cause names the file and the process.
-    /// - `Corrupt` if the file is no database, not one of ours, or was made by a newer version.
+    /// - `Corrupt` if the file is no database, `Incompatible` if it is not one of ours or was made by a newer version.
     /// - `Unavailable` if it can't be read or written.
     pub async fn open(path: impl AsRef<Path>, clock: Arc<dyn Clock>) -> StoreResult<Self> {
         let path = path.as_ref();
@@ -54,7 +54,7 @@ impl SqliteStore {
     ///
     /// # Errors
     /// - `NotFound` if there is no file.
-    /// - `Corrupt` if the file is no database, not one of ours, or of another version.
+    /// - `Corrupt` if the file is no database, `Incompatible` if it is not one of ours or of another version.
     /// - `Unavailable` if it can't be read or written.
     ///
     /// [`cancel`]: etl_core::contract::store::JobStore::cancel
@@ -211,7 +211,7 @@ async fn check_ours(conn: &mut SqliteConnection) -> Result<()> {
         Ok(())
     } else {
         Err(Fault::said(
-            StoreErrorKind::Corrupt,
+            StoreErrorKind::Incompatible,
             "it is an SQLite database of another program; use a file of its own",
         ))
     }
@@ -233,7 +233,7 @@ async fn check_version(conn: &mut SqliteConnection) -> Result<()> {
     match missing {
         None => Ok(()),
         Some(missing) => Err(Fault::said(
-            StoreErrorKind::Corrupt,
+            StoreErrorKind::Incompatible,
             format!(
                 "its tables are of an earlier version (they lack {}); start its server once, or `etl migrate`, to bring them up",
                 missing.version
@@ -252,7 +252,7 @@ fn migration_fault(error: MigrateError) -> Fault {
 
 fn newer(version: i64) -> Fault {
     Fault::said(
-        StoreErrorKind::Corrupt,
+        StoreErrorKind::Incompatible,
         format!(
             "it was made by a newer version of this program (tables of version {version}); upgrade the program"
         ),

@@ -108,7 +108,7 @@ async fn what_is_no_database_of_ours_is_refused_by_name_and_left_alone() {
 
     for (path, kind, part) in [
         (&garbage, StoreErrorKind::Corrupt, "not a database"),
-        (&foreign, StoreErrorKind::Corrupt, "another program"),
+        (&foreign, StoreErrorKind::Incompatible, "another program"),
     ] {
         for opened in [open(path).await, open_shared(path).await] {
             let error = opened.unwrap_err();

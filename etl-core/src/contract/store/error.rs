@@ -57,6 +57,9 @@ pub enum StoreErrorKind {
     /// Another server has the store: stop that one or use another store.
     #[error("another server uses this store")]
     InUse,
+    /// It was made by another version or by another program, and the message says what to do: nothing is wrong with it.
+    #[error("the store is not one that this program can use")]
+    Incompatible,
     /// Stored data can't be read: call someone.
     #[error("stored data can't be read")]
     Corrupt,

@@ -6,6 +6,7 @@ mod codes;
 mod commit;
 mod credentials;
 mod fault;
+mod guards;
 mod letters;
 mod plan;
 mod rows;
@@ -16,6 +17,7 @@ mod writer;
 pub use commit::{Touched, decide};
 pub use credentials::{after, page, sealed_credential};
 pub use fault::{Fault, Result};
+pub use guards::{Guard, GuardedEvent, guards};
 pub use letters::{LetterRow, StoredHook, dead_letter, hook};
 pub use plan::{CheckpointRow, ItemRow, JobMove, JobNow, Plan};
 pub use rows::{

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use etl_core::model::{JobStatus, StepStatus};
 use etl_core::testing::ManualClock;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;

@@ -68,13 +68,18 @@ pub(crate) async fn append(tx: &mut Tx<'_>, batches: &[&Vec<LogLine>]) -> Result
     Ok(batches.iter().map(|_| Ok(())).collect())
 }
 
-/// The number of the last line of each job that exists.
+/// The number of the last line of each job that exists, for nobody else to give the next.
 async fn last_lines(tx: &mut Tx<'_>, jobs: &HashSet<JobId>) -> Result<HashMap<JobId, i64>> {
     if jobs.is_empty() {
         return Ok(HashMap::new());
     }
+    let jobs = json(jobs)?;
+    sqlx::query(LOCK_JOBS)
+        .bind(&jobs)
+        .execute(&mut *tx.conn)
+        .await?;
     let rows = sqlx::query(LAST_LINES)
-        .bind(json(jobs)?)
+        .bind(&jobs)
         .fetch_all(&mut *tx.conn)
         .await?;
     rows.iter()
@@ -327,6 +332,11 @@ pub(crate) fn job_list(
         .push_bind(limit);
     query
 }
+
+/// A statement of its own: what the next one sees begins after the lock is there.
+const LOCK_JOBS: &str = "
+    SELECT FROM job_executions WHERE id IN (SELECT v::uuid FROM jsonb_array_elements_text($1::jsonb) v)
+    ORDER BY id FOR NO KEY UPDATE";
 
 const LAST_LINES: &str = "
     SELECT j.id::text, coalesce((SELECT max(l.seq) FROM job_logs l WHERE l.job_id = j.id), 0)

@@ -12,8 +12,8 @@ use etl_core::model::{
     By, Cursor, Page, PageRequest, Pipeline, PipelineId, PipelineRef, Timestamp,
 };
 use serde::Serialize;
-use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row as _};
 use uuid::{NoContext, Uuid};
 
 use crate::schedules;
@@ -105,6 +105,7 @@ async fn put_one(tx: &mut Tx<'_>, put: &PutPipeline) -> Result<PipelineRef> {
     let last = sqlx::query(LAST)
         .bind(&document.namespace)
         .bind(&document.name)
+        .bind(json(document)?)
         .fetch_optional(&mut *tx.conn)
         .await?;
     let (id, version, removed) = match &last {
@@ -125,12 +126,18 @@ async fn put_one(tx: &mut Tx<'_>, put: &PutPipeline) -> Result<PipelineRef> {
         name: document.name.as_str().into(),
         version,
     };
+    let last = last.filter(|_| !removed);
     // One that this program can't read any more is another document.
-    let before = match last.filter(|_| !removed) {
+    let before = match &last {
         Some(row) => parse_json::<Pipeline>(row.str(3)?).ok(),
         None => None,
     };
-    if before.as_ref() == Some(document) {
+    // What is stored may differ a little from what was given: 1e16 comes back as an integer.
+    let is_stored = match &last {
+        Some(row) => row.try_get(4)?,
+        None => false,
+    };
+    if is_stored || before.as_ref() == Some(document) {
         return Ok(reference(version));
     }
     let reference = reference(version + 1);
@@ -349,7 +356,9 @@ fn stored(row: &PgRow) -> Result<StoredPipeline> {
 const DOCUMENT: &str =
     "SELECT document::text FROM pipeline_versions WHERE pipeline_id = $1::uuid AND version = $2";
 
-const LAST: &str = "SELECT id::text, version, etl_text(removed_at), config::text FROM pipelines WHERE namespace = $1 AND name = $2 FOR UPDATE";
+const LAST: &str = "
+    SELECT id::text, version, etl_text(removed_at), config::text, config = $3::jsonb FROM pipelines
+    WHERE namespace = $1 AND name = $2 FOR UPDATE";
 
 const PUT: &str = "
     INSERT INTO pipelines (

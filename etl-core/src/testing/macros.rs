@@ -174,6 +174,7 @@ macro_rules! __store_cases {
             }
             catalog {
                 a_changed_document_is_a_new_version,
+                a_document_put_again_is_no_new_version_whatever_numbers_it_has,
                 a_version_says_who_wrote_it,
                 a_stale_writer_is_refused,
                 a_removed_pipeline_keeps_its_versions,

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::StoreFixture;
 use super::scene::Scene;
 use crate::contract::StoreErrorKind;
@@ -51,6 +53,34 @@ pub(super) async fn a_changed_document_is_a_new_version(fixture: &dyn StoreFixtu
     let other = PipelineId(uuid::Uuid::nil());
     let other = scene.store.pipeline_version(other, 1).await.unwrap();
     assert_eq!(other, None);
+}
+
+pub(super) async fn a_document_put_again_is_no_new_version_whatever_numbers_it_has(
+    fixture: &dyn StoreFixture,
+) {
+    let scene = Scene::on(fixture).await;
+    let numbers = json!([
+        1e16,
+        -2.5e17,
+        1e300,
+        1.0,
+        -0.0,
+        0.1,
+        5e-324,
+        u64::MAX,
+        i64::MIN
+    ]);
+    let document = || {
+        let numbers = numbers.clone();
+        let document = a_pipeline("p").step("a");
+        document.with(|p| {
+            p.steps[0].config = json!({ "numbers": numbers });
+        })
+    };
+    for _ in 0..2 {
+        let stored = scene.put(document().build()).await;
+        assert_eq!(stored.reference.version, 1);
+    }
 }
 
 pub(super) async fn a_version_says_who_wrote_it(fixture: &dyn StoreFixture) {

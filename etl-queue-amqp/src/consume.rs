@@ -1,8 +1,8 @@
 //! Taking: one task that fetches what is asked for, and waits at the broker only while somebody asks.
 //!
-//! Hints are fetched (`basic.get`, and what is left by a consumer that ends when it has as many), the higher bands first. Only when there is none does it listen (`basic.consume`, one
-//! message of each band at most), and it stops listening with the first that comes. So no hint is in the hands of a worker
-//! that did not ask for it, and the priorities of what was waiting are kept.
+//! Hints are fetched (one by `basic.get`, the rest by a consumer that ends when it has as many), the higher bands first. Only
+//! when there is none does it listen (`basic.consume`, one message of each band at most), and it stops listening with the first
+//! that comes. So no hint is in the hands of a worker that did not ask for it, and the priorities of what was waiting are kept.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,6 @@ use etl_core::contract::{Delivery, QueueError};
 use etl_core::model::Hint;
 use futures_util::future::{select_all, try_join_all};
 use futures_util::{FutureExt as _, StreamExt as _};
-
 use lapin::message::Delivery as Message;
 use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions, QueueDeleteOptions};
 use lapin::types::ShortString;

@@ -150,7 +150,7 @@ async fn a_database_of_a_newer_version_is_refused() {
     sqlx::raw_sql(sql).execute(&mut conn).await.unwrap();
     for opened in [open(&path).await, open_shared(&path).await] {
         let error = opened.unwrap_err();
-        assert_eq!(error.kind, StoreErrorKind::Corrupt);
+        assert_eq!(error.kind, StoreErrorKind::Incompatible);
         let told = told(&error);
         assert!(told.contains("newer version"), "{told}");
         assert!(told.contains("9999"), "{told}");

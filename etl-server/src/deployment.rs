@@ -18,6 +18,7 @@ use etl_vault::{KeySource, Passphrase, Vault};
 use crate::config::{Config, Database, EventsKind, QueueKind};
 use crate::failure::{Exit, Failure};
 use crate::storage;
+use crate::view::say;
 
 /// Who only looks drops no logs: how long they are kept is the servers' configuration.
 const FOR_EVER: u32 = u32::MAX;
@@ -89,8 +90,14 @@ pub(crate) async fn serve(config: &Config) -> Result<OpenStore, Failure> {
 
 /// The store to run a job of this process alone: a file as its one server. Workers of a deployment would take the job.
 pub(crate) async fn embedded(config: &Config) -> Result<OpenStore, Failure> {
-    embedded_path(config)?;
-    serve(config).await
+    let path = embedded_path(config)?;
+    match SqliteStore::open(path, Arc::new(SystemClock)).await {
+        Ok(store) => Ok(OpenStore::sqlite(store)),
+        Err(error) if error.kind == StoreErrorKind::InUse => Err(Failure::from(error).hint(
+            "if that is `etl serve`, `etl submit FILE --wait` hands it the job; else wait for it to end, or give this one its own `--database-url`",
+        )),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The embedded store's file.
@@ -104,12 +111,29 @@ pub(crate) fn embedded_path(config: &Config) -> Result<PathBuf, Failure> {
     }
 }
 
-/// The embedded store as its one server, to run what it remembers.
-pub(crate) async fn serve_remembered(config: &Config) -> Result<OpenStore, Failure> {
-    if embedded_path(config)?.exists() {
-        serve(config).await
-    } else {
-        Err(no_database(config))
+/// Who runs the jobs of a store that is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Workers {
+    /// This process, the one server of its file.
+    Here,
+    /// The processes of a deployment, or the server of the file.
+    Elsewhere,
+}
+
+/// The store to have jobs run that it remembers: as its one server, or beside whoever runs them.
+pub(crate) async fn run_remembered(config: &Config) -> Result<(OpenStore, Workers), Failure> {
+    let path = match config.database()? {
+        Database::Sqlite(path) if path.exists() => path,
+        Database::Sqlite(_) => return Err(no_database(config)),
+        Database::Postgres(_) => return Ok((look(config).await?, Workers::Elsewhere)),
+    };
+    match SqliteStore::open(path, Arc::new(SystemClock)).await {
+        Ok(store) => Ok((OpenStore::sqlite(store), Workers::Here)),
+        Err(error) if error.kind == StoreErrorKind::InUse => {
+            say("note: another process has the database; if it is `etl serve`, it runs the jobs");
+            Ok((look(config).await?, Workers::Elsewhere))
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -121,20 +145,12 @@ pub(crate) async fn migrate(config: &Config) -> Result<OpenStore, Failure> {
     }
 }
 
-/// The store to change what it remembers: a file as its one server, a Postgres beside others.
-pub(crate) async fn manage(config: &Config) -> Result<OpenStore, Failure> {
-    match config.database()? {
-        Database::Sqlite(_) => serve_remembered(config).await,
-        Database::Postgres(_) => look(config).await,
-    }
-}
-
 /// Whether other processes run the jobs that are submitted.
 pub(crate) fn has_workers(config: &Config) -> Result<bool, Failure> {
     Ok(matches!(config.database()?, Database::Postgres(_)))
 }
 
-/// The store beside whoever serves it: to read, to submit, and to ask for a job's end.
+/// The store beside whoever serves it, to read and to change what may be changed beside a server.
 pub(crate) async fn look(config: &Config) -> Result<OpenStore, Failure> {
     look_if_there(config)
         .await?
@@ -143,24 +159,46 @@ pub(crate) async fn look(config: &Config) -> Result<OpenStore, Failure> {
 
 /// The store beside whoever serves it, if there is one.
 pub(crate) async fn look_if_there(config: &Config) -> Result<Option<OpenStore>, Failure> {
-    match config.database()? {
-        Database::Sqlite(path) if !path.exists() => Ok(None),
-        Database::Sqlite(path) => Ok(Some(OpenStore::sqlite(
-            SqliteStore::open_shared(path, Arc::new(SystemClock)).await?,
-        ))),
+    let found = match config.database()? {
+        Database::Sqlite(path) => SqliteStore::open_shared(path, Arc::new(SystemClock))
+            .await
+            .map(OpenStore::sqlite),
         Database::Postgres(url) => {
-            let options = etl_store_postgres::Options::default();
-            match PostgresStore::open_shared(&url, options).await {
-                Ok(store) => Ok(Some(OpenStore::postgres(store))),
-                Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
-                Err(error) => Err(error.into()),
-            }
+            PostgresStore::open_shared(&url, etl_store_postgres::Options::default())
+                .await
+                .map(OpenStore::postgres)
         }
+    };
+    match found {
+        Ok(store) => Ok(Some(store)),
+        Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
-/// The store to hand jobs to whoever runs them: beside its server, or made if there is none.
-pub(crate) async fn submit(config: &Config) -> Result<OpenStore, Failure> {
+/// The store to change what it remembers, beside whoever serves it. A file that nobody serves is brought up to this version.
+pub(crate) async fn manage(config: &Config) -> Result<OpenStore, Failure> {
+    match (config.database()?, look_if_there(config).await) {
+        // Opened as its server it is mended, or says again why not.
+        (Database::Sqlite(_), Err(_)) => {
+            migrate(config).await?.close().await;
+            look(config).await
+        }
+        (_, found) => found?.ok_or_else(|| no_database(config)),
+    }
+}
+
+/// The same, made if there is none. A deployment's tables are brought up too.
+pub(crate) async fn manage_or_make(config: &Config) -> Result<OpenStore, Failure> {
+    match config.database()? {
+        Database::Sqlite(path) if path.exists() => manage(config).await,
+        Database::Sqlite(_) => look_or_make(config).await,
+        Database::Postgres(_) => migrate(config).await,
+    }
+}
+
+/// The store beside whoever serves it, made if there is none: to hand in pipelines, jobs and credentials.
+pub(crate) async fn look_or_make(config: &Config) -> Result<OpenStore, Failure> {
     if let Some(store) = look_if_there(config).await? {
         return Ok(store);
     }

@@ -10,6 +10,7 @@ mod program;
 use std::fs;
 
 use program::Program;
+use program::server::Server;
 use serde_json::Value;
 
 fn daily(name: &str, more: &str) -> String {
@@ -396,4 +397,59 @@ fn a_detached_backfill_leaves_its_jobs_to_others() {
         .map(|job| &job["status"])
         .collect();
     assert_eq!(statuses, ["pending", "pending", "pending"]);
+}
+
+/// A server has the file, and whoever manages it works beside.
+#[test]
+fn a_database_is_managed_beside_its_server() {
+    let program = with_folder(&[
+        ("one.yaml", daily("one", "")),
+        ("two.yaml", daily("two", "")),
+    ]);
+    program.run(&["migrate"]).expect(0);
+    let _server = Server::start(&program, &[], &[]).wait_until_up();
+
+    let applied = program.run(&["apply", "pipelines", "--json"]).expect(0);
+    assert!(is(
+        &actions(&applied.json()),
+        &[("created", "one", 1), ("created", "two", 1)]
+    ));
+    fs::remove_file(program.path("pipelines/two.yaml")).unwrap();
+    let pruned = program.run(&["apply", "pipelines", "--prune", "--json"]);
+    assert!(is(
+        &actions(&pruned.expect(0).json()),
+        &[("unchanged", "one", 1), ("removed", "two", 1)]
+    ));
+    for (option, is_paused) in [("--pause", true), ("--resume", false)] {
+        let schedule = program.run(&["schedules", "one", option, "--json"]);
+        assert_eq!(schedule.expect(0).json()["is_paused"], is_paused);
+    }
+    let secret = program.file("secret.json", r#"{"password":"canary-77"}"#);
+    program
+        .run(&["credential", "set", "warehouse", "--file", &secret])
+        .expect(0);
+    program.run(&["keys", "rotate"]).expect(0);
+    program
+        .run(&["credential", "remove", "warehouse"])
+        .expect(0);
+
+    // The server runs what is made here.
+    let stretch = ["--from", "2024-01-01", "--to", "2024-01-03"];
+    let made = program
+        .run(&[&["backfill", "one"][..], &stretch, &["--json"]].concat())
+        .expect(0);
+    assert_eq!(made.json()["jobs"].as_array().unwrap().len(), 3);
+    let succeeded = || {
+        let jobs = program.run(&["jobs", "--status", "success", "--json"]);
+        jobs.json()["items"].as_array().unwrap().len()
+    };
+    program::wait_until("the server ran them", || succeeded() == 3);
+    let last = program.last_id();
+    let again = program.run(&["retry", &last, "--json"]).expect(0).json();
+    assert_eq!(again["status"], "success");
+    assert_ne!(again["job_id"], last);
+
+    // What runs in this process needs the file for itself.
+    let refused = program.run(&["run", "pipelines/one.yaml"]).expect(3);
+    assert!(refused.stderr.contains("etl submit"), "{refused:?}");
 }

@@ -274,7 +274,7 @@ impl Catalog for SqliteStore {
     }
 
     async fn remove_pipeline(&self, namespace: &str, name: &str) -> StoreResult<bool> {
-        self.ask(RemovePipeline {
+        self.ask_beside(RemovePipeline {
             namespace: namespace.into(),
             name: name.into(),
         })

@@ -49,8 +49,8 @@ impl SqliteStore {
             .map_err(|fault| fault.in_place(path.display().to_string()).of("open"))
     }
 
-    /// Opens a database that has, or may have, a server, for reading, storing pipelines, submitting and [`cancel`]; every other write answers
-    /// `InUse`. Nothing is changed by opening it.
+    /// Opens a database that has, or may have, a server, for reading, for the catalog, credentials and schedules, for submitting and
+    /// [`cancel`]. What only runs jobs or fires schedules (claims, commits, fires) answers `InUse`. Nothing is changed by opening it.
     ///
     /// # Errors
     /// - `NotFound` if there is no file.

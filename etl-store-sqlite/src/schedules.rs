@@ -327,12 +327,12 @@ impl ScheduleStore for SqliteStore {
 
     async fn pause(&self, schedule: PipelineId) -> StoreResult<()> {
         let pause = Pause::Begin;
-        self.ask(PauseRequest { schedule, pause }).await
+        self.ask_beside(PauseRequest { schedule, pause }).await
     }
 
     async fn resume(&self, schedule: PipelineId) -> StoreResult<()> {
         let pause = Pause::End;
-        self.ask(PauseRequest { schedule, pause }).await
+        self.ask_beside(PauseRequest { schedule, pause }).await
     }
 
     async fn schedule(&self, id: PipelineId) -> StoreResult<Option<Schedule>> {

@@ -25,7 +25,8 @@ use etl_store_sql::{Request, WriterHandle};
 ///
 /// Every answer to a write is given when the write is on the disk (`synchronous=FULL`), and one transaction carries what
 /// many callers asked for at the same time. One process at a time is the file's server
-/// ([`open`](Self::open)); others may read it, store pipelines, submit and cancel jobs ([`open_shared`](Self::open_shared)).
+/// ([`open`](Self::open)) and runs its jobs; others may read it, manage what it remembers, submit and cancel jobs
+/// ([`open_shared`](Self::open_shared)).
 ///
 /// It needs a Tokio runtime, and belongs to the one that it was opened on. Close it with [`close`](Self::close); when it
 /// is dropped instead, or the process is killed, nothing that was answered is lost.
@@ -43,7 +44,7 @@ pub struct SqliteStore {
 pub(crate) enum Access {
     /// Everything.
     Server,
-    /// Reading, storing pipelines, submitting and cancelling, beside a server.
+    /// Everything but running jobs and firing schedules, beside a server.
     Shared,
 }
 
@@ -91,7 +92,7 @@ impl SqliteStore {
     /// Asks the writer, as the file's server.
     pub(crate) async fn ask<R: Request<Group>>(&self, request: R) -> StoreResult<R::Output> {
         if self.access == Access::Shared {
-            let message = "this handle is for reading, submitting and cancelling; the database's server does the rest";
+            let message = "this handle is for looking, managing and submitting; the database's server runs jobs and fires schedules";
             return Err(Fault::said(StoreErrorKind::InUse, message).of(R::OP));
         }
         self.writer.ask(request).await

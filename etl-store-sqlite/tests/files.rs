@@ -13,8 +13,8 @@ use etl_core::contract::store::{
 };
 use etl_core::contract::{StoreError, StoreErrorKind};
 use etl_core::model::{
-    By, Commit, JobFilter, JobId, JobStatus, LogLevel, LogLine, NewJob, PageRequest, StepKey,
-    StepStatus, Timestamp,
+    By, Commit, JobFilter, JobId, JobStatus, LogLevel, LogLine, NewJob, PageRequest, Pipeline,
+    Step, StepKey, StepStatus, Timestamp,
 };
 use etl_core::testing::build::{a_worker, moves};
 use etl_core::testing::{ManualClock, a_pipeline, new_job};
@@ -252,6 +252,32 @@ async fn beside_its_server_a_database_can_be_read_and_its_jobs_cancelled() {
     server.submit(job).await.unwrap();
     server.close().await;
     assert!(open(&path).await.is_ok());
+}
+
+#[tokio::test]
+async fn beside_its_server_schedules_are_paused_and_pipelines_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("etl.db");
+    let server = open(&path).await.unwrap();
+    let mut document = Pipeline::new("daily");
+    document.schedule = Some("@daily".into());
+    document.steps.push(Step::new("a", "sleep"));
+    let put = PutPipeline {
+        document: Arc::new(document),
+        expected_version: None,
+        by: By("test".into()),
+    };
+    let id = server.put_pipeline(put).await.unwrap().id;
+
+    let beside = open_shared(&path).await.unwrap();
+    beside.pause(id).await.unwrap();
+    let seen = server.schedule(id).await.unwrap().unwrap();
+    assert!(seen.is_paused && seen.next_fire_at.is_none());
+    beside.resume(id).await.unwrap();
+    let seen = server.schedule(id).await.unwrap().unwrap();
+    assert!(!seen.is_paused && seen.next_fire_at.is_some());
+    assert!(beside.remove_pipeline("default", "daily").await.unwrap());
+    assert!(server.schedule(id).await.unwrap().is_none());
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ pub(crate) async fn execute(config: &Config, args: &ApplyArgs) -> Result<Exit, F
         }
         plan(&wanted, &stored, args.prune)
     } else {
-        let store = deployment::serve(config).await?;
+        let store = deployment::manage_or_make(config).await?;
         let applied = apply(&**store.store(), &wanted, args.prune).await;
         store.close().await;
         applied?

@@ -16,7 +16,7 @@ use super::run::check_parameters;
 use super::{leftover, pipeline_of, until_end};
 use crate::args::BackfillArgs;
 use crate::config::Config;
-use crate::deployment;
+use crate::deployment::{self, Workers};
 use crate::failure::{Exit, Failure};
 use crate::view::{count, print, print_json, say, table};
 
@@ -29,10 +29,12 @@ pub(crate) async fn execute(config: &Config, args: &BackfillArgs) -> Result<Exit
         let (pipeline, backfill) = planned?;
         return say_what_would_be(&pipeline, &backfill, args.json);
     }
-    let store = deployment::manage(config).await?;
-    // The workers of a deployment take the jobs anyway.
-    let detach = args.detach || deployment::has_workers(config)?;
-    let accepted = accept(store.store(), args, detach).await;
+    let (store, workers) = if args.detach {
+        (deployment::manage(config).await?, Workers::Elsewhere)
+    } else {
+        deployment::run_remembered(config).await?
+    };
+    let accepted = accept(store.store(), args, workers).await;
     let (pipeline, backfill, jobs) = match accepted {
         Ok(accepted) => accepted,
         Err(failure) => {
@@ -47,7 +49,7 @@ pub(crate) async fn execute(config: &Config, args: &BackfillArgs) -> Result<Exit
         pipeline.document.name,
         known - made
     ));
-    if detach {
+    if workers == Workers::Elsewhere {
         let shown = show(&**store.store(), &pipeline, &backfill, &jobs, args.json).await;
         store.close().await;
         return shown.map(|_| Exit::Success);
@@ -93,23 +95,24 @@ async fn plan(
     Ok((pipeline, backfill))
 }
 
-/// Has the jobs accepted, and takes those that an earlier process left without an end from it.
+/// Has the jobs accepted. If they are to run here, nobody else runs those that an earlier process left without an end: they are
+/// taken from it.
 async fn accept(
     store: &Arc<dyn Store>,
     args: &BackfillArgs,
-    detach: bool,
+    workers: Workers,
 ) -> Result<(StoredPipeline, Backfill, Vec<Backfilled>), Failure> {
     let (pipeline, backfill) = plan(&**store, args).await?;
     let intake = Intake::new(store.clone());
     let jobs = backfill.submit(&intake, &pipeline).await.map_err(failed)?;
-    for job in jobs.iter().filter(|job| !job.is_new) {
-        let reap = ReapRequest {
-            job: Some(job.job),
-            limit: 1,
-        };
-        JobStore::reap(&**store, reap).await?;
-    }
-    if !detach {
+    if workers == Workers::Here {
+        for job in jobs.iter().filter(|job| !job.is_new) {
+            let reap = ReapRequest {
+                job: Some(job.job),
+                limit: 1,
+            };
+            JobStore::reap(&**store, reap).await?;
+        }
         leftover::refuse_if_full(&**store, &pipeline).await?;
     }
     Ok((pipeline, backfill, jobs))

@@ -34,7 +34,7 @@ async fn set(config: &Config, args: &SetArgs) -> Result<Exit, Failure> {
     if let Some(name) = &args.connector_type {
         check_connector(name)?;
     }
-    let store = deployment::submit(config).await?;
+    let store = deployment::look_or_make(config).await?;
     let stored = match deployment::vault(config, &store) {
         Ok(vault) => store_secret(&vault, &**store.store(), args, &secret).await,
         Err(failure) => Err(failure),

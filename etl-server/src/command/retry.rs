@@ -8,19 +8,18 @@ use super::interrupts::Interrupts;
 use super::{job_of, leftover, submit, until_end};
 use crate::args::RetryArgs;
 use crate::config::Config;
-use crate::deployment::{self, OpenStore};
+use crate::deployment::{self, OpenStore, Workers};
 use crate::failure::{Exit, Failure};
 use crate::view::say;
 
 pub(crate) async fn execute(config: &Config, args: &RetryArgs) -> Result<Exit, Failure> {
     let mut interrupts = Interrupts::watch()?;
-    if deployment::has_workers(config)? {
-        let open = deployment::look(config).await?;
-        let exit = hand_over(config, &open, args, &mut interrupts).await;
-        open.close().await;
+    let (store, workers) = deployment::run_remembered(config).await?;
+    if workers == Workers::Elsewhere {
+        let exit = hand_over(config, &store, args, &mut interrupts).await;
+        store.close().await;
         return exit;
     }
-    let store = deployment::serve_remembered(config).await?;
     let etl = deployment::own_engine(config, &store, args.parallelism).await?;
     let outcome = go_on(&etl, args, &mut interrupts).await;
     until_end::close(etl, store, &outcome).await;
@@ -45,7 +44,7 @@ async fn go_on(etl: &Etl, args: &RetryArgs, interrupts: &mut Interrupts) -> Resu
     until_end::to_the_end(etl, handle, &pipeline, interrupts, args.json).await
 }
 
-/// The deployment's workers run it, and this process only watches. What was interrupted they take up by themselves.
+/// Others run it, and this process only watches. What was interrupted they take up by themselves.
 async fn hand_over(
     config: &Config,
     open: &OpenStore,
@@ -61,7 +60,7 @@ async fn hand_over(
         say(&format!("job {job} repeats {}", known.id));
         job
     } else {
-        say("it has not ended: the deployment's workers go on with it by themselves");
+        say("it has not ended: whoever serves the database goes on with it by itself");
         known.id
     };
     let events = deployment::shared_events(config, open)?;

@@ -27,7 +27,7 @@ const LOOK_EVERY_IF_TOLD: Duration = Duration::from_secs(2);
 
 pub(crate) async fn execute(config: &Config, args: &SubmitArgs) -> Result<Exit, Failure> {
     let mut interrupts = Interrupts::watch()?;
-    let open = deployment::submit(config).await?;
+    let open = deployment::look_or_make(config).await?;
     let exit = submit(config, &open, args, &mut interrupts).await;
     open.close().await;
     exit

@@ -453,3 +453,28 @@ fn a_database_is_managed_beside_its_server() {
     let refused = program.run(&["run", "pipelines/one.yaml"]).expect(3);
     assert!(refused.stderr.contains("etl submit"), "{refused:?}");
 }
+
+#[test]
+fn a_backfill_that_finds_no_place_for_its_jobs_makes_none() {
+    let go = "steps: [{ name: a, connector_type: command, config: { argv: [sh, -c, 'sleep {{ params.n }}'] } }]";
+    let program = with_folder(&[]);
+    let file = program.pipeline(&format!(
+        "name: alone\nschedule: '@daily'\nconcurrency: {{ limit: 1 }}\nparameters: {{ properties: {{ n: {{ default: 0 }} }} }}\n{go}\n"
+    ));
+    program
+        .spawn(&["run", &file, "-p", "n=600"])
+        .wait_for_line("a: running")
+        .kill();
+    let interrupted = program.last_id();
+    let backfill = [
+        "backfill",
+        "alone",
+        "--from",
+        "2024-01-01",
+        "--to",
+        "2024-01-03",
+    ];
+    let refused = program.run(&backfill).expect(2);
+    assert!(refused.stderr.contains(&interrupted), "{refused:?}");
+    assert_eq!(program.last_id(), interrupted, "no job was made");
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 use etl_core::contract::Store;
 use etl_core::contract::store::{JobStore, ReapRequest, StoredPipeline};
-use etl_core::model::{By, JobStatus, Timestamp};
+use etl_core::model::{By, JobRecord, JobStatus, Timestamp, TriggerType};
 use etl_core::runtime::{Backfill, BackfillError, Backfilled, Intake, IntakeError};
 use etl_core::schedule::Timetable;
 use etl_core::sdk::Etl;
@@ -103,6 +103,10 @@ async fn accept(
     workers: Workers,
 ) -> Result<(StoredPipeline, Backfill, Vec<Backfilled>), Failure> {
     let (pipeline, backfill) = plan(&**store, args).await?;
+    if workers == Workers::Here {
+        let is_ours = |job: &JobRecord| is_of(job, &backfill, &pipeline);
+        leftover::refuse_if_full_but_for(&**store, &pipeline, is_ours).await?;
+    }
     let intake = Intake::new(store.clone());
     let jobs = backfill.submit(&intake, &pipeline).await.map_err(failed)?;
     if workers == Workers::Here {
@@ -113,9 +117,17 @@ async fn accept(
             };
             JobStore::reap(&**store, reap).await?;
         }
-        leftover::refuse_if_full(&**store, &pipeline).await?;
     }
     Ok((pipeline, backfill, jobs))
+}
+
+/// Whether an earlier call of the same backfill made the job.
+fn is_of(job: &JobRecord, backfill: &Backfill, pipeline: &StoredPipeline) -> bool {
+    let fire = job.scheduled_for;
+    job.trigger_type == TriggerType::Backfill
+        && job.retry_of.is_none()
+        && job.pipeline_version == pipeline.reference.version
+        && fire.is_some_and(|fire| (backfill.from..=backfill.to).contains(&fire))
 }
 
 /// Runs the jobs to their end. An interrupt leaves them as they are, and the same backfill goes on with them.

@@ -2,7 +2,7 @@
 
 use etl_core::contract::Store;
 use etl_core::contract::store::{Journal, StoredPipeline};
-use etl_core::model::{JobFilter, JobStatus, PageRequest};
+use etl_core::model::{JobFilter, JobRecord, JobStatus, PageRequest};
 
 use crate::failure::Failure;
 use crate::view::{count, say};
@@ -32,6 +32,15 @@ pub(super) async fn refuse_if_full(
     store: &dyn Store,
     pipeline: &StoredPipeline,
 ) -> Result<(), Failure> {
+    refuse_if_full_but_for(store, pipeline, |_| false).await
+}
+
+/// The same, without the jobs that the caller is about to go on with.
+pub(super) async fn refuse_if_full_but_for(
+    store: &dyn Store,
+    pipeline: &StoredPipeline,
+    gone_on_with: impl Fn(&JobRecord) -> bool + Send,
+) -> Result<(), Failure> {
     let Some(concurrency) = &pipeline.document.concurrency else {
         return Ok(());
     };
@@ -45,7 +54,7 @@ pub(super) async fn refuse_if_full(
         .await?
         .items;
     // Another namespace may have one of the same name.
-    running.retain(|job| job.pipeline_id == pipeline.reference.id);
+    running.retain(|job| job.pipeline_id == pipeline.reference.id && !gone_on_with(job));
     match running.first() {
         Some(first) if running.len() >= limit => Err(Failure::input(format!(
             "{} of pipeline {:?} did not reach the end, and no more than {limit} may run at once",

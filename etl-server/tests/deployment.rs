@@ -8,6 +8,9 @@
 
 mod program;
 
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
 use nix::sys::signal::Signal;
 use program::Program;
 use program::database::Database;
@@ -47,6 +50,31 @@ steps:
     assert_eq!(status(), "pending");
     let _second = Server::start(&program, &["worker"], &environment);
     program::wait_until("success", || status() == "success");
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_job_id_is_told_at_once_though_the_broker_does_not_answer() {
+    let (program, database) = (Program::new(), Database::new().await);
+    // It takes connections and says nothing.
+    let broker = TcpListener::bind("127.0.0.1:0").unwrap();
+    let queue = format!("amqp://etl:canary@{}", broker.local_addr().unwrap());
+    let url = database.url();
+    let environment = [
+        ("ETL_DATABASE_URL", url.as_str()),
+        ("ETL_QUEUE_URL", queue.as_str()),
+    ];
+    let file = program
+        .pipeline("name: p\nsteps: [{ name: a, connector_type: sleep, config: { seconds: 0 } }]\n");
+    program.run_with(&["migrate"], &environment).expect(0);
+    let begun = Instant::now();
+    let submitted = program.run_with(&["submit", &file], &environment).expect(0);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{submitted:?}");
+    assert_eq!(
+        submitted.stdout.trim(),
+        program.run_with(&["jobs", "--json"], &environment).json()["items"][0]["id"]
+    );
+    assert!(submitted.stderr.contains("were not told"), "{submitted:?}");
     database.drop().await;
 }
 

@@ -56,9 +56,10 @@ async fn hand_over(
     let job = if known.status.is_terminal() {
         let (pipeline, trigger) =
             retry_trigger(&**store, known.id, from(args), By("cli".into())).await?;
-        let job = submit::hand_in(config, open, &pipeline, trigger).await?;
-        say(&format!("job {job} repeats {}", known.id));
-        job
+        let submitted = submit::accept(open, &pipeline, trigger).await?;
+        say(&format!("job {} repeats {}", submitted.job(), known.id));
+        submit::tell_workers(config, open, submitted, &pipeline).await;
+        submitted.job()
     } else {
         say("it has not ended: whoever serves the database goes on with it by itself");
         known.id

@@ -25,6 +25,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// The same where its end is told.
 const LOOK_EVERY_IF_TOLD: Duration = Duration::from_secs(2);
 
+/// How long the queue is waited for: the store has the job, and workers ask it.
+const HINT_PATIENCE: Duration = Duration::from_secs(1);
+
 pub(crate) async fn execute(config: &Config, args: &SubmitArgs) -> Result<Exit, Failure> {
     let mut interrupts = Interrupts::watch()?;
     let open = deployment::look_or_make(config).await?;
@@ -58,50 +61,73 @@ async fn submit(
     let parameters = check_parameters(pipeline.document.parameters.as_ref(), &args.parameters)?;
     let mut trigger = Trigger::new(TriggerType::Manual, By("cli".into()), parameters);
     trigger.idempotency_key.clone_from(&args.idempotency_key);
-    let job = hand_in(config, open, &pipeline, trigger).await?;
+    let submitted = accept(open, &pipeline, trigger).await?;
+    let job = submitted.job();
+    // What is accepted runs: its id is told before anything else can go wrong.
     if args.wait {
         say(&format!("job {job} of {}", pipeline.document.name));
-        let events = deployment::shared_events(config, open)?;
-        return wait(&**store, events, job, args.json, interrupts).await;
-    }
-    if args.json {
-        print_json(&job_of(&**store, job).await?)?;
+    } else if args.json {
+        let record = job_of(&**store, job).await;
+        let accepted = format!("job {job} was accepted");
+        print_json(&record.map_err(|failure| failure.hint(accepted))?)?;
     } else {
         print(&format!("{job}\n"))?;
+    }
+    tell_workers(config, open, submitted, &pipeline).await;
+    if args.wait {
+        let events = deployment::shared_events(config, open)?;
+        return wait(&**store, events, job, args.json, interrupts).await;
     }
     Ok(Exit::Success)
 }
 
-/// Makes a job of the trigger and tells whoever may run it.
-pub(super) async fn hand_in(
-    config: &Config,
+/// Makes a job of the trigger.
+pub(super) async fn accept(
     open: &OpenStore,
     pipeline: &StoredPipeline,
     trigger: Trigger,
-) -> Result<JobId, Failure> {
-    let submitted = Intake::new(Arc::clone(open.store()))
-        .submit(JobId(uuid::Uuid::now_v7()), pipeline, trigger)
-        .await?;
-    let job = submitted.job();
-    if matches!(submitted, Submitted::New(_)) && deployment::has_workers(config)? {
-        hint(config, open, job, pipeline.document.priority).await;
-    }
-    Ok(job)
+) -> Result<Submitted, Failure> {
+    let intake = Intake::new(Arc::clone(open.store()));
+    let id = JobId(uuid::Uuid::now_v7());
+    Ok(intake.submit(id, pipeline, trigger).await?)
 }
 
-/// Tells the workers at once. Without it they find the job when they next ask the store.
-async fn hint(config: &Config, open: &OpenStore, job: JobId, priority: u8) {
-    let hints = [Hint { job, priority }];
-    let told = match (config.queue(), open.as_postgres()) {
-        (Ok(QueueKind::Store), Some(store)) => store.hint(&hints).await,
-        _ => match deployment::queue(config, open) {
-            Ok(queue) => queue.publish(&hints).await,
-            Err(_) => return,
-        },
+/// Tells whoever may run a new job at once. Without it they find the job when they next ask the store, so that it is not
+/// waited for long.
+pub(super) async fn tell_workers(
+    config: &Config,
+    open: &OpenStore,
+    submitted: Submitted,
+    pipeline: &StoredPipeline,
+) {
+    let Submitted::New(job) = submitted else {
+        return;
     };
-    if let Err(error) = told {
-        tracing::warn!(%error, "the workers were not told of the job; they find it within seconds");
+    if !matches!(deployment::has_workers(config), Ok(true)) {
+        return;
     }
+    let hints = [Hint {
+        job,
+        priority: pipeline.document.priority,
+    }];
+    let told = hint(config, open, &hints);
+    let problem = match tokio::time::timeout(HINT_PATIENCE, told).await {
+        Ok(Ok(())) => return,
+        Ok(Err(failure)) => failure.in_one_line(),
+        Err(_) => "the queue does not answer".into(),
+    };
+    tracing::warn!(
+        problem,
+        "the workers were not told of the job; they find it within seconds"
+    );
+}
+
+async fn hint(config: &Config, open: &OpenStore, hints: &[Hint]) -> Result<(), Failure> {
+    let told = match (config.queue()?, open.as_postgres()) {
+        (QueueKind::Store, Some(store)) => store.hint(hints).await,
+        _ => deployment::queue(config, open)?.publish(hints).await,
+    };
+    told.map_err(|error| deployment::unreachable("the queue can't be reached").because(error))
 }
 
 /// Waits for the job's end, as `etl run` does; an interrupt ends the wait and not the job.

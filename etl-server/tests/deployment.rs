@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use program::Program;
 use program::database::Database;
+use program::relay::Relay;
 use program::server::Server;
 use serde_json::Value;
 
@@ -75,6 +76,39 @@ async fn a_job_id_is_told_at_once_though_the_broker_does_not_answer() {
         program.run_with(&["jobs", "--json"], &environment).json()["items"][0]["id"]
     );
     assert!(submitted.stderr.contains("were not told"), "{submitted:?}");
+    database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_a_job_sits_out_that_the_store_can_not_be_reached() {
+    let (program, database) = (Program::new(), Database::new().await);
+    let relay = Relay::to(database.address()).await;
+    let url = database.url();
+    let file = program.pipeline(
+        "name: gated
+steps:
+  - { name: a, connector_type: command, config: { argv: [sh, -c, 'touch begun; until [ -e go ]; do sleep 0.02; done'] } }
+",
+    );
+    let _server = Server::start(&program, &[], &[("ETL_DATABASE_URL", &url)]).wait_until_up();
+    let by_relay = relay.instead_of(database.address(), &url);
+    let mut waiting = program.spawn(&[
+        "submit",
+        &file,
+        "--wait",
+        "--json",
+        "--database-url",
+        &by_relay,
+    ]);
+    program::wait_until("the job runs", || program.path("begun").exists());
+    relay.cut();
+    waiting.wait_for_line("can't be reached");
+    relay.mend();
+    waiting.wait_for_line("answers again");
+    program.file("go", "");
+    let waited = waiting.finish();
+    assert_eq!(waited.status, 0, "{waited:?}");
+    assert_eq!(waited.json()["status"], "success");
     database.drop().await;
 }
 

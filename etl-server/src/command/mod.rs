@@ -21,6 +21,7 @@ mod until_end;
 mod validate;
 
 use clap::CommandFactory;
+use etl_core::contract::StoreError;
 use etl_core::contract::store::{Catalog, Journal, StoredPipeline};
 use etl_core::model::{JobId, JobRecord, PageRequest, StepRecord};
 
@@ -97,7 +98,7 @@ async fn job_of(journal: &(impl Journal + ?Sized), id: JobId) -> Result<JobRecor
 async fn steps_of(
     journal: &(impl Journal + ?Sized),
     job: JobId,
-) -> Result<Vec<StepRecord>, Failure> {
+) -> Result<Vec<StepRecord>, StoreError> {
     let mut steps = Vec::new();
     let mut request = PageRequest::first(500);
     loop {

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etl_core::contract::store::{Catalog, PutPipeline, StoredPipeline, Submitted};
-use etl_core::contract::{EventBus, Received, Store, Subscription};
+use etl_core::contract::{EventBus, Received, Store, StoreError, StoreErrorKind, Subscription};
 use etl_core::model::{By, EventKind, Hint, JobId, TriggerType};
 use etl_core::runtime::{Intake, Trigger};
 use etl_core::sdk::Outcome;
+use tokio::time::Instant;
 
 use super::interrupts::Interrupts;
 use super::run::{check_parameters, named_file};
@@ -27,6 +28,10 @@ const LOOK_EVERY_IF_TOLD: Duration = Duration::from_secs(2);
 
 /// How long the queue is waited for: the store has the job, and workers ask it.
 const HINT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a store that does not answer is asked again, and how far apart at most.
+const STORE_PATIENCE: Duration = Duration::from_mins(5);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 pub(crate) async fn execute(config: &Config, args: &SubmitArgs) -> Result<Exit, Failure> {
     let mut interrupts = Interrupts::watch()?;
@@ -138,34 +143,83 @@ pub(super) async fn wait(
     as_json: bool,
     interrupts: &mut Interrupts,
 ) -> Result<Exit, Failure> {
-    let mut watcher = match &events {
-        Some(events) => events.subscribe(Some(job)).await.ok(),
-        None => None,
-    };
-    let record = loop {
-        let record = job_of(store, job).await?;
-        if record.status.is_terminal() {
-            break record;
+    let outcome = tokio::select! {
+        outcome = end_of(store, events, job) => outcome?,
+        () = interrupts.next() => {
+            return Err(Failure::new(Exit::Cancelled, "not waited for any more; the job goes on")
+                .hint(format!("`etl cancel {job}` ends it, `etl job {job}` shows it")));
         }
-        tokio::select! {
-            () = until_worth_a_look(&mut watcher) => {}
-            () = interrupts.next() => {
-                return Err(Failure::new(Exit::Cancelled, "not waited for any more; the job goes on")
-                    .hint(format!("`etl cancel {job}` ends it, `etl job {job}` shows it")));
-            }
-        }
-    };
-    let status = record.status;
-    let outcome = Outcome {
-        steps: steps_of(store, job).await?,
-        job: record,
     };
     if as_json {
         print_json(&run_document(&outcome))?;
     } else {
         print(&summary(&outcome))?;
     }
-    Ok(Exit::of_job(status))
+    Ok(Exit::of_job(outcome.status()))
+}
+
+/// The job as it ended. A store that can't be reached for a while is no end.
+async fn end_of(
+    store: &dyn Store,
+    events: Option<Arc<dyn EventBus>>,
+    job: JobId,
+) -> Result<Outcome, Failure> {
+    let mut watcher = match &events {
+        Some(events) => events.subscribe(Some(job)).await.ok(),
+        None => None,
+    };
+    let mut outage = Outage::default();
+    loop {
+        match outcome_of(store, job).await {
+            Ok(Some(outcome)) => return Ok(outcome),
+            Ok(None) => {
+                outage.is_over();
+                until_worth_a_look(&mut watcher).await;
+            }
+            Err(error) => outage.sit_out(error, job).await?,
+        }
+    }
+}
+
+/// The job with its steps, if it has ended.
+async fn outcome_of(store: &dyn Store, id: JobId) -> Result<Option<Outcome>, StoreError> {
+    let missing = || StoreError::new("job", StoreErrorKind::NotFound);
+    let job = store.job(id).await?.ok_or_else(missing)?;
+    if !job.status.is_terminal() {
+        return Ok(None);
+    }
+    let steps = steps_of(store, id).await?;
+    Ok(Some(Outcome { job, steps }))
+}
+
+/// A time in which the store can't be reached.
+#[derive(Debug, Default)]
+struct Outage {
+    since: Option<Instant>,
+}
+
+impl Outage {
+    fn is_over(&mut self) {
+        if self.since.take().is_some() {
+            say("the store answers again");
+        }
+    }
+
+    /// Waits until it is worth to ask again. What does not pass by itself, or not in time, is the caller's.
+    async fn sit_out(&mut self, error: StoreError, job: JobId) -> Result<(), Failure> {
+        let begun = self.since.is_none();
+        let waited = self.since.get_or_insert_with(Instant::now).elapsed();
+        if error.kind != StoreErrorKind::Unavailable || waited > STORE_PATIENCE {
+            return Err(Failure::from(error).hint(format!(
+                "the job was accepted and goes on; `etl job {job}` shows it"
+            )));
+        }
+        if begun {
+            say("the store can't be reached; the job goes on, and its end is asked for again");
+        }
+        tokio::time::sleep((waited / 4).clamp(LOOK_EVERY, LONGEST_WAIT)).await;
+        Ok(())
+    }
 }
 
 /// Waits until the job may have ended: it is told so, something was missed, or it is time to look.

@@ -42,6 +42,12 @@ impl Database {
         format!("{before}/{}", self.name)
     }
 
+    /// `HOST:PORT` of the server.
+    pub fn address(&self) -> &str {
+        let (before, _) = self.server.rsplit_once('/').unwrap();
+        before.rsplit_once('@').unwrap().1
+    }
+
     pub async fn connect(&self) -> PgConnection {
         PgConnection::connect(&self.url()).await.unwrap()
     }

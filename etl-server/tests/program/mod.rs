@@ -7,6 +7,7 @@
 )]
 
 pub mod database;
+pub mod relay;
 pub mod server;
 
 use std::ffi::OsString;

@@ -2,13 +2,15 @@
 //!
 //! A value may hold a password, so that no message repeats one: messages name keys and schemes.
 
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 use etl_core::model::nearest;
 use etl_redis::{Redis, RedisOptions};
-use figment::Figment;
 use figment::error::Kind;
 use figment::providers::{Format, Serialized, Toml};
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile, Provider};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::args::{LogFormat, SettingArgs};
@@ -43,9 +45,9 @@ pub(crate) struct Config {
     /// Days for which logs are kept in Postgres.
     pub(crate) log_days: u32,
     /// How many jobs a worker runs at once.
-    pub(crate) max_jobs: u16,
+    pub(crate) max_jobs: NonZeroU16,
     /// How many steps a worker runs at once, over all jobs.
-    pub(crate) max_steps: Option<u16>,
+    pub(crate) max_steps: Option<NonZeroU16>,
     /// How long a worker that is told to stop lets jobs end before it gives them back, in seconds.
     pub(crate) drain_seconds: u64,
 }
@@ -63,7 +65,7 @@ impl Default for Config {
             log_format: None,
             tags: Vec::new(),
             log_days: 90,
-            max_jobs: 32,
+            max_jobs: const { NonZeroU16::new(32).unwrap() },
             max_steps: None,
             drain_seconds: 30,
         }
@@ -86,6 +88,30 @@ const KEYS: [&str; 13] = [
     "drain_seconds",
 ];
 
+/// Those of them that are numbers. A text of digits is a text under any other key.
+const NUMBERS: [&str; 4] = ["log_days", "max_jobs", "max_steps", "drain_seconds"];
+
+/// A key's value in the environment. A fault of it is told by the variable's name.
+#[derive(Debug)]
+struct Variable {
+    name: String,
+    key: &'static str,
+    value: String,
+}
+
+impl Provider for Variable {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.name.clone())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        let number = || self.value.trim().parse::<u64>().ok();
+        let number = NUMBERS.contains(&self.key).then(number).flatten();
+        let value = number.map_or_else(|| self.value.as_str().into(), Value::from);
+        Ok(Profile::Default.collect(Dict::from([(self.key.into(), value)])))
+    }
+}
+
 /// Tags as a list, or as a text with commas between them, which is what an environment can say.
 fn tags<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
@@ -96,12 +122,10 @@ fn tags<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Er
     enum Tags {
         List(Vec<String>),
         Text(String),
-        Number(u64),
     }
     let tags = match Tags::deserialize(deserializer)? {
         Tags::List(tags) => tags,
         Tags::Text(text) => text.split(',').map(str::to_owned).collect(),
-        Tags::Number(number) => vec![number.to_string()],
     };
     let trimmed = tags.iter().map(|tag| tag.trim());
     Ok(trimmed
@@ -123,15 +147,13 @@ impl Config {
         let mut figment =
             Figment::from(Serialized::defaults(Self::default())).merge(Toml::string(&file));
         for key in KEYS {
-            let variable = format!("ETL_{}", key.to_uppercase());
-            match std::env::var(&variable) {
-                // Read as TOML has them: a number is a number.
-                Ok(value) if !value.is_empty() => match value.parse::<u64>() {
-                    Ok(number) => figment = figment.merge((key, number)),
-                    Err(_) => figment = figment.merge((key, value)),
-                },
+            let name = format!("ETL_{}", key.to_uppercase());
+            match std::env::var(&name) {
+                Ok(value) if !value.is_empty() => {
+                    figment = figment.merge(Variable { name, key, value });
+                }
                 Err(std::env::VarError::NotUnicode(_)) => {
-                    return Err(Failure::input(format!("{variable} is not UTF-8")));
+                    return Err(Failure::input(format!("{name} is not UTF-8")));
                 }
                 Ok(_) | Err(std::env::VarError::NotPresent) => {}
             }
@@ -272,6 +294,9 @@ fn unsupported(key: &str, value: &str, wanted: &str) -> Failure {
 /// A figment error in our words; those of the TOML parser quote the line, which may hold a password.
 fn explain(error: &figment::Error) -> Failure {
     let key = error.path.join(".");
+    let name = error.metadata.as_ref().map(|metadata| &*metadata.name);
+    let variable = name.filter(|name| name.starts_with("ETL_"));
+    let place = variable.map_or_else(|| format!("{key} in {FILE}"), str::to_owned);
     match &error.kind {
         Kind::UnknownField(name, known) => {
             let hint = match nearest(name, known.iter().copied()) {
@@ -281,12 +306,12 @@ fn explain(error: &figment::Error) -> Failure {
             Failure::input(format!("unknown key {name:?} in {FILE}")).hint(hint)
         }
         Kind::UnknownVariant(_, known) => {
-            Failure::input(format!("{key} is not one of {}", known.join(", ")))
+            Failure::input(format!("{place} is not one of {}", known.join(", ")))
         }
         Kind::InvalidType(_, wanted) | Kind::InvalidValue(_, wanted) => {
-            Failure::input(format!("{key} in {FILE} is not {wanted}"))
+            Failure::input(format!("{place} is not {}", in_words(wanted)))
         }
-        Kind::Message(message) => {
+        Kind::Message(message) if variable.is_none() => {
             let is_no_quote = |line: &&str| {
                 let line = line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit());
                 !line.starts_with('|')
@@ -294,7 +319,16 @@ fn explain(error: &figment::Error) -> Failure {
             let said: Vec<&str> = message.lines().filter(is_no_quote).collect();
             Failure::input(format!("{FILE} can't be read: {}", said.join(": ")))
         }
-        _ => Failure::input(format!("{key} in {FILE} can't be used")),
+        _ => Failure::input(format!("{place} can't be used")),
+    }
+}
+
+/// What a value has to be, if not in the words of Rust.
+fn in_words(wanted: &str) -> &str {
+    match wanted {
+        "a nonzero u16" => "a whole number from 1 to 65535",
+        "u32" | "u64" => "a whole number",
+        other => other,
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod program;
 
+use program::server::Server;
 use program::{Finished, Program};
 
 fn program() -> (Program, String) {
@@ -141,8 +142,13 @@ fn what_can_not_be_used_is_an_error_that_names_the_key_and_no_value() {
         ),
         (
             "log_format = \"xml\"",
-            "log_format is not one of pretty, json",
+            "log_format in etl.toml is not one of pretty, json",
         ),
+        (
+            "max_jobs = 0",
+            "max_jobs in etl.toml is not a whole number from 1 to 65535",
+        ),
+        ("tags = 7", "a list of tags"),
     ] {
         let refused = refused(toml, &[]);
         assert!(
@@ -161,12 +167,43 @@ fn what_can_not_be_used_is_an_error_that_names_the_key_and_no_value() {
             "mysql://me:hunter2@host",
             "database_url: \"mysql:\" is not supported",
         ),
-        ("ETL_LOG_FORMAT", "hunter2", "log_format is not one of"),
+        ("ETL_LOG_FORMAT", "hunter2", "ETL_LOG_FORMAT is not one of"),
+        (
+            "ETL_MAX_JOBS",
+            "hunter2",
+            "ETL_MAX_JOBS is not a whole number from 1 to 65535",
+        ),
+        (
+            "ETL_MAX_STEPS",
+            "0",
+            "ETL_MAX_STEPS is not a whole number from 1 to 65535",
+        ),
+        ("ETL_LOG_DAYS", "-1", "ETL_LOG_DAYS is not a whole number"),
     ] {
         let refused = refused("", &[(variable, value)]);
         assert!(refused.stderr.contains(said), "{variable}: {refused:?}");
     }
     assert!(!program.path(".etl").exists());
+}
+
+/// A tag of digits is a text: a worker takes the jobs of pipelines that have just this one.
+#[test]
+fn a_variable_is_a_number_only_where_its_key_is_one() {
+    let program = Program::new();
+    for tag in ["7", "007"] {
+        let file = program.pipeline(&format!(
+            "name: p{tag}\ntags: ['{tag}']\nsteps: [{{ name: a, connector_type: sleep, config: {{ seconds: 0 }} }}]\n"
+        ));
+        program.run(&["submit", &file]).expect(0);
+    }
+    let environment = [("ETL_TAGS", "007"), ("ETL_MAX_JOBS", " 1")];
+    let _server = Server::start(&program, &[], &environment);
+    let status = |pipeline: &str| {
+        let jobs = program.run(&["jobs", "--pipeline", pipeline, "--json"]);
+        jobs.json()["items"][0]["status"].clone()
+    };
+    program::wait_until("the job with the tag ran", || status("p007") == "success");
+    assert_ne!(status("p7"), "success");
 }
 
 /// What the tests' S3 server is called by.

@@ -128,12 +128,14 @@ fn start(
         scope: Scope::All,
         // A scheduler hands out what waits and takes nothing itself.
         max_jobs: if roles.worker {
-            config.max_jobs.into()
+            config.max_jobs.get().into()
         } else {
             0
         },
         tags: config.tags.clone(),
-        max_steps: config.max_steps.map_or(defaults.max_steps, usize::from),
+        max_steps: config
+            .max_steps
+            .map_or(defaults.max_steps, |steps| steps.get().into()),
         schedule: roles.scheduler.then_some(SCHEDULE_EVERY),
         ..defaults
     };

@@ -65,7 +65,7 @@ async fn a_dispatcher_that_dies_between_publishing_and_marking_loses_no_job_and_
 
     let mut conn = fleet.database.connect().await;
     hold(&mut conn, "SELECT 1 FROM job_executions FOR UPDATE").await;
-    let mut dispatcher = fleet.start(&["scheduler"], 0, 1);
+    let mut dispatcher = fleet.start(&["scheduler"], 1, 1);
     let dead = kill_where_it_stands(&fleet, &mut dispatcher).await;
     let (published, _) = operator.counts().await;
     assert_eq!(published, jobs, "all were published");
@@ -76,7 +76,7 @@ async fn a_dispatcher_that_dies_between_publishing_and_marking_loses_no_job_and_
         .await;
     assert_eq!(unmarked, i64::from(jobs), "and none was marked");
 
-    let _other = fleet.start(&["scheduler"], 0, 1);
+    let _other = fleet.start(&["scheduler"], 1, 1);
     let marked = "SELECT count(*)::text FROM job_executions WHERE status = 'queued'";
     fleet
         .wait_for("they are marked", SOON, marked, |count| {
@@ -154,7 +154,7 @@ async fn a_scheduler_that_dies_anywhere_in_a_fire_neither_loses_nor_doubles_it()
                  RETURNING next_fire_at::text",
             )
             .await;
-        let mut scheduler = fleet.start(&["scheduler"], 0, 1);
+        let mut scheduler = fleet.start(&["scheduler"], 1, 1);
         let dead = kill_where_it_stands(&fleet, &mut scheduler).await;
         let_go(&fleet, conn, &dead).await;
         let fires = format!(
@@ -172,7 +172,7 @@ async fn a_scheduler_that_dies_anywhere_in_a_fire_neither_loses_nor_doubles_it()
         );
         assert_eq!(fleet.database.number(&jobs).await, so_far, "{}", place.name);
 
-        let mut others = [(); 2].map(|()| fleet.start(&["scheduler"], 0, 1));
+        let mut others = [(); 2].map(|()| fleet.start(&["scheduler"], 1, 1));
         let later = format!(
             "SELECT count(*)::text FROM schedule_fires WHERE nominal > '{due}'::timestamptz"
         );

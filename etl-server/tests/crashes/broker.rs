@@ -20,7 +20,7 @@ async fn while_the_broker_is_gone_jobs_run_and_5_seconds_after_its_return_hints_
     let mut processes = [
         fleet.start(&["worker"], 32, 8),
         fleet.start(&["worker"], 32, 8),
-        fleet.start(&["scheduler"], 0, 1),
+        fleet.start(&["scheduler"], 1, 1),
     ];
     let (pipeline, first) = fleet.submit_file(&five(0.1)).await;
     let client = fleet.client(&pipeline);
@@ -77,7 +77,7 @@ async fn a_broker_that_is_emptied_and_killed_under_load_costs_no_job() {
     let mut processes = [
         fleet.start(&["worker"], 4, 8),
         fleet.start(&["worker"], 4, 8),
-        fleet.start(&["scheduler"], 0, 1),
+        fleet.start(&["scheduler"], 1, 1),
     ];
     let (pipeline, first) = fleet.submit_file(&five(0.1)).await;
     let client = fleet.client(&pipeline);

@@ -18,7 +18,7 @@ async fn after_a_crash_of_the_database_all_goes_on_within_5_seconds_and_no_job_i
     let mut processes = [
         fleet.start(&["worker"], 4, 8),
         fleet.start(&["worker"], 4, 8),
-        fleet.start(&["scheduler"], 0, 1),
+        fleet.start(&["scheduler"], 1, 1),
     ];
     let (pipeline, first) = fleet.submit_file(&five(0.3)).await;
     let client = fleet.client(&pipeline);

@@ -24,7 +24,7 @@ async fn of_ten_schedulers_one_fires_each_of_a_thousand_schedules_that_are_due_t
     let schedules = size("ETL_CRASH_SCHEDULES", 1000);
     let fleet = Fleet::new(Hints::Store).await;
     let mut schedulers: Vec<Server> = (0..SCHEDULERS)
-        .map(|_| fleet.start(&["scheduler"], 0, 1))
+        .map(|_| fleet.start(&["scheduler"], 1, 1))
         .collect();
     let cron = fleet
         .database

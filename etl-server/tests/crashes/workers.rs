@@ -24,7 +24,7 @@ async fn kill_in_turn(hints: Hints) {
     let fleet = Fleet::new(hints).await;
     let start = || fleet.start(&["worker"], 32, 8);
     let mut workers = [start(), start()];
-    let mut schedulers = [(); 2].map(|()| fleet.start(&["scheduler"], 0, 1));
+    let mut schedulers = [(); 2].map(|()| fleet.start(&["scheduler"], 1, 1));
     let (pipeline, first) = fleet.submit_file(&five(0.5)).await;
     let feeding = fleet
         .client(&pipeline)

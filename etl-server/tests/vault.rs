@@ -397,6 +397,41 @@ fn a_rotation_says_what_it_did_and_drops_keys_when_asked() {
     program.assert_all_open(3);
 }
 
+#[tokio::test]
+async fn a_damaged_credential_is_named_and_the_others_get_the_new_key() {
+    let program = Program::with_credentials(3);
+    let damage =
+        "UPDATE credentials SET encrypted_data = zeroblob(100) WHERE name = 'c1' RETURNING name";
+    program.query(".etl/etl.db", damage).await;
+    let rotation = program.run(&["keys", "rotate", "--drop-old", "--json"]);
+    let rotation = rotation.expect(1);
+    assert!(
+        rotation.stderr.contains("default/c1") && rotation.stderr.contains("credential set"),
+        "{rotation:?}"
+    );
+    let told = rotation.json();
+    assert_eq!(
+        (&told["verified"], &told["damaged"]),
+        (&json!(2), &json!(["default/c1"]))
+    );
+    assert_eq!(program.roles(), ["current", "old"]);
+    program.set("c1", &secret(1));
+    program.run(&["keys", "rotate", "--drop-old"]).expect(0);
+    assert_eq!(program.roles(), ["current"]);
+    program.assert_all_open(3);
+}
+
+#[test]
+fn a_rotation_that_can_not_go_on_by_itself_does_not_say_so() {
+    let program = Program::with_credentials(1);
+    program.file(".etl/master.key", "nonsense");
+    let refused = program.run(&["keys", "rotate"]).expect(2);
+    assert!(
+        refused.stderr.contains("32 raw bytes") && !refused.stderr.contains("goes on"),
+        "{refused:?}"
+    );
+}
+
 /// A deployment runs jobs that use every credential, while rotations are killed at ten moments of their way. No job may fail, and
 /// at the end every credential opens with one key.
 #[test]

@@ -20,5 +20,5 @@ mod vault;
 pub use error::VaultError;
 pub use key::{KeyId, Passphrase};
 pub use keyring::KeySource;
-pub use rotate::{OldKeys, Rotation};
+pub use rotate::{Damaged, OldKeys, Rotation};
 pub use vault::Vault;

@@ -29,17 +29,31 @@ pub enum OldKeys {
     Drop,
 }
 
+/// A credential that does not open with its key: it was damaged, or moved to another place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damaged {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The key that it names.
+    pub key_id: String,
+}
+
 /// A rotation that is through.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rotation {
-    /// The key that opens every credential now.
+    /// The key that opens every credential now, but for the damaged ones.
     pub key_id: KeyId,
     /// Whether it went on with one that had been broken off.
     pub is_resumed: bool,
     /// How many credentials were sealed anew.
     pub resealed: u64,
-    /// How many credentials there are; each was opened with the key.
+    /// How many credentials were opened with the key: all but the damaged ones.
     pub verified: u64,
+    /// Those that do not open with any key, and were left as they are. As long as there are some, no key is dropped: a row that
+    /// is brought back from a backup may need it.
+    pub damaged: Vec<Damaged>,
     /// The keys that were dropped.
     pub dropped: Vec<KeyId>,
     /// The keys that stay for backups.
@@ -47,10 +61,11 @@ pub struct Rotation {
 }
 
 /// One time through all credentials.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 struct Pass {
     resealed: u64,
     verified: u64,
+    damaged: Vec<Damaged>,
 }
 
 /// Whether somebody already sees to it that nobody changes the keys.
@@ -67,9 +82,10 @@ impl Vault {
     /// With a passphrase the key is that of the passphrase: what another passphrase or the key file sealed is moved to it, and
     /// if nothing is to be moved, it gets another salt.
     ///
+    /// A credential that is damaged does not hold up the others: it is told, and the keys before stay for it.
+    ///
     /// # Errors
-    /// `KeyMissing` if a credential's key is not at hand: nothing was changed then. `Damaged` if one does not open: all others
-    /// are through, and the key before stays `retiring`.
+    /// `KeyMissing` if a credential's key is not at hand: nothing was changed then.
     pub async fn rotate(&self, old: OldKeys) -> Result<Rotation, VaultError> {
         self.check().await?;
         let (key, is_resumed) = if self.ring.has_passphrase() {
@@ -94,6 +110,11 @@ impl Vault {
         let alone = self.on_disk(|ring| ring.file.hold(Hold::Alone)).await?;
         let last = self.pass(&key, KeysAre::Held).await?;
         let id = key.id();
+        let old = if last.damaged.is_empty() {
+            old
+        } else {
+            OldKeys::Keep
+        };
         let (kept, dropped) = self.on_disk(move |ring| end(ring, id, old)).await?;
         drop(alone);
         Ok(Rotation {
@@ -101,6 +122,7 @@ impl Vault {
             is_resumed,
             resealed: resealed + last.resealed,
             verified: last.verified,
+            damaged: last.damaged,
             dropped,
             kept,
         })
@@ -149,7 +171,6 @@ impl Vault {
     /// it, or the pass does.
     async fn pass(&self, key: &Key, keys: KeysAre) -> Result<Pass, VaultError> {
         let mut done = Pass::default();
-        let mut damaged = None;
         let mut page = PageRequest::first(PAGE);
         loop {
             let _held = match keys {
@@ -164,13 +185,21 @@ impl Vault {
                         done.resealed += u64::from(was_resealed);
                         done.verified += 1;
                     }
-                    Err(error @ VaultError::Damaged { .. }) => damaged = Some(error),
+                    Err(VaultError::Damaged {
+                        namespace,
+                        name,
+                        key_id,
+                    }) => done.damaged.push(Damaged {
+                        namespace,
+                        name,
+                        key_id,
+                    }),
                     Err(error) => return Err(error),
                 }
             }
             match answer.next_cursor {
                 Some(cursor) => page.cursor = Some(cursor),
-                None => return damaged.map_or(Ok(done), Err),
+                None => return Ok(done),
             }
         }
     }

@@ -93,7 +93,9 @@ pub(crate) enum KeysAction {
     /// With a passphrase: set ETL_MASTER_PASSPHRASE to the new one and ETL_MASTER_PASSPHRASE_OLD to the one before, for the
     /// workers too, then rotate, then take the old one away. The same moves from a key file to a passphrase, or back.
     ///
-    /// With `--json`: {"key_id", "resumed", "resealed", "verified", "kept", "dropped"}; with `--stage`: {"staged"}.
+    /// A credential that is damaged is named and left, all others are done, and the status is 1.
+    ///
+    /// With `--json`: {"key_id", "resumed", "resealed", "verified", "kept", "dropped", "damaged"}; with `--stage`: {"staged"}.
     #[command(after_help = "Examples:
   etl keys rotate
   etl keys rotate --drop-old

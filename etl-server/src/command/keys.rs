@@ -7,7 +7,7 @@ use crate::args::vault::{KeysAction, KeysArgs, RotateArgs};
 use crate::config::Config;
 use crate::deployment;
 use crate::failure::{Exit, Failure};
-use crate::view::{count, print, print_json};
+use crate::view::{count, print, print_json, say};
 
 pub(crate) async fn execute(config: &Config, args: &KeysArgs) -> Result<Exit, Failure> {
     let KeysAction::Rotate(args) = &args.action;
@@ -39,18 +39,7 @@ async fn rotate(vault: &Vault, args: &RotateArgs) -> Result<Exit, Failure> {
     } else {
         OldKeys::Keep
     };
-    let rotation = vault.rotate(old).await.map_err(|error| {
-        let is_half_done = !matches!(
-            error,
-            VaultError::KeyMissing { .. } | VaultError::NoKey(_) | VaultError::Exposed { .. }
-        );
-        let failure = Failure::from(error);
-        if is_half_done {
-            failure.hint("nothing is lost: the same command again goes on with the rotation")
-        } else {
-            failure
-        }
-    })?;
+    let rotation = vault.rotate(old).await.map_err(broken_off)?;
     let texts =
         |ids: &[etl_vault::KeyId]| -> Vec<String> { ids.iter().map(ToString::to_string).collect() };
     let Rotation {
@@ -58,9 +47,14 @@ async fn rotate(vault: &Vault, args: &RotateArgs) -> Result<Exit, Failure> {
         is_resumed,
         resealed,
         verified,
+        damaged,
         dropped,
         kept,
     } = &rotation;
+    let damaged: Vec<String> = damaged
+        .iter()
+        .map(|of| format!("{}/{}", of.namespace, of.name))
+        .collect();
     if args.json {
         print_json(&json!({
             "key_id": key_id.to_string(),
@@ -69,8 +63,9 @@ async fn rotate(vault: &Vault, args: &RotateArgs) -> Result<Exit, Failure> {
             "verified": verified,
             "kept": texts(kept),
             "dropped": texts(dropped),
+            "damaged": damaged,
         }))?;
-        return Ok(Exit::Success);
+        return Ok(told(&damaged));
     }
     let mut text = String::new();
     if *is_resumed {
@@ -97,5 +92,39 @@ async fn rotate(vault: &Vault, args: &RotateArgs) -> Result<Exit, Failure> {
         text.push_str(&format!("dropped: {}\n", texts(dropped).join(", ")));
     }
     print(&text)?;
-    Ok(Exit::Success)
+    Ok(told(&damaged))
+}
+
+/// What broke a rotation off, and that the same command goes on, where nothing else has to be done before.
+fn broken_off(error: VaultError) -> Failure {
+    let goes_on = matches!(
+        error,
+        VaultError::Contended
+            | VaultError::Overtaken
+            | VaultError::Store(_)
+            | VaultError::Io { .. }
+    );
+    let failure = Failure::from(error);
+    match failure.hint_text() {
+        Some(hint) if goes_on => {
+            let hint = format!("{hint}; nothing is lost, and the same command goes on");
+            failure.hint(hint)
+        }
+        _ => failure,
+    }
+}
+
+/// Names the credentials that the rotation had to leave. The status that tells whether there are any.
+fn told(damaged: &[String]) -> Exit {
+    if damaged.is_empty() {
+        return Exit::Success;
+    }
+    say(&format!(
+        "error: these do not open and were left as they are: {}; they were damaged or moved",
+        damaged.join(", ")
+    ));
+    say(
+        "  hint: store each again by `etl credential set`, or remove it; until then no old key is dropped",
+    );
+    Exit::JobFailed
 }

@@ -124,6 +124,7 @@ impl Vault {
         secret: &[u8],
         by: &By,
     ) -> Result<SealedCredential, VaultError> {
+        check_namespace(namespace)?;
         check_name(name)?;
         let secret = checked(secret)?;
         // Held until the store has it: no rotation ends, and drops a key, in between.
@@ -191,7 +192,23 @@ fn open(key: &Key, stored: &SealedCredential) -> Option<Zeroizing<Vec<u8>>> {
     envelope::open(key, Place::from(stored), &stored.sealed).ok()
 }
 
-/// Names are used in commands and in documents, and a list's cursor is made of them.
+/// As documents have it: no pipeline could be of any other, and a list's cursor is made of it.
+fn check_namespace(namespace: &str) -> Result<(), VaultError> {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let begins = namespace.bytes().next().is_some_and(is_plain);
+    let mut bytes = namespace.bytes();
+    if begins
+        && namespace.len() <= LONGEST_NAME
+        && bytes.all(|byte| is_plain(byte) || b"_-".contains(&byte))
+    {
+        return Ok(());
+    }
+    Err(VaultError::Invalid(format!(
+        "{namespace:?} is not the name of a namespace: small letters, digits, `_` and `-`, at most {LONGEST_NAME}, the first a letter or a digit"
+    )))
+}
+
+/// Names are used in commands and in documents.
 fn check_name(name: &str) -> Result<(), VaultError> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     let begins = name

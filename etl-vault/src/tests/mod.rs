@@ -188,7 +188,7 @@ async fn a_secret_is_never_shown_and_never_stored() {
 }
 
 #[tokio::test]
-async fn a_name_is_plain() {
+async fn a_name_is_plain_and_so_is_a_namespace() {
     let scene = Scene::new();
     let vault = scene.vault();
     let long = "x".repeat(256);
@@ -198,6 +198,14 @@ async fn a_name_is_plain() {
             .set("default", name, "command", b"{\"a\":1}", &by)
             .await;
         assert!(matches!(refused, Err(VaultError::Invalid(_))), "{name:?}");
+    }
+    for namespace in ["", "a/b", "Finance", "a b", "-a", "a.b", &long] {
+        let by = By("ana".into());
+        let refused = vault
+            .set(namespace, "c", "command", b"{\"a\":1}", &by)
+            .await;
+        let refused = refused.unwrap_err();
+        assert!(refused.to_string().contains("namespace"), "{refused}");
     }
     assert!(!scene.key_file().exists(), "no key is made for nothing");
     set(&vault, "Ops_hook-2.eu", &json!({ "a": 1 })).await;

@@ -29,7 +29,7 @@ steps:
   - { name: a, connector_type: sleep, config: { seconds: 5 } }
 ",
     );
-    let mut first = Server::start(&program, &["worker"], &environment);
+    let mut first = Server::start(&program, &["worker"], &environment).wait_until_up();
     let id = program.run_with(&["submit", &file], &environment).expect(0);
     let id = id.stdout.trim().to_owned();
     let status = || -> Value {

@@ -60,14 +60,40 @@ impl Fleet {
 
     /// A process with these roles that runs so many jobs and steps at once.
     pub fn start(&self, roles: &[&str], max_jobs: u32, max_steps: u32) -> Server {
+        self.start_with(roles, max_jobs, max_steps, &[])
+    }
+
+    /// The same, whose clock is wrong by so many hours. Time goes on as fast as it does.
+    pub fn start_off(&self, roles: &[&str], hours: i32) -> Server {
+        let library = std::env::var("ETL_TEST_FAKETIME")
+            .ok()
+            .filter(|path| !path.is_empty())
+            .expect("ETL_TEST_FAKETIME names libfaketime.so.1; `scripts/services up` installs it and `scripts/services env` tells where it is");
+        let offset = format!("{hours:+}h");
+        let wrong = [
+            ("LD_PRELOAD", library.as_str()),
+            ("FAKETIME", offset.as_str()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ];
+        self.start_with(roles, 1, 1, &wrong)
+    }
+
+    fn start_with(
+        &self,
+        roles: &[&str],
+        max_jobs: u32,
+        max_steps: u32,
+        more: &[(&str, &str)],
+    ) -> Server {
         let (database_url, jobs) = (self.database.url(), max_jobs.to_string());
         let steps = max_steps.to_string();
-        let environment = [
+        let mut environment = vec![
             ("ETL_DATABASE_URL", database_url.as_str()),
             ("ETL_QUEUE_URL", self.queue_url.as_str()),
             ("ETL_MAX_JOBS", jobs.as_str()),
             ("ETL_MAX_STEPS", steps.as_str()),
         ];
+        environment.extend(more);
         Server::start(&self.program, roles, &environment).wait_until_up()
     }
 

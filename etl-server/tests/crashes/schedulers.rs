@@ -1,10 +1,12 @@
-//! Many schedulers and many schedules, all due in the same second.
+//! Many schedulers and many schedules, all due in the same second, and no two schedulers' clocks say the same.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use etl_core::contract::Clock as _;
 use etl_core::contract::store::{Catalog, PutPipeline};
 use etl_core::model::{By, Pipeline};
+use etl_core::runtime::SystemClock;
 use futures_util::StreamExt;
 use futures_util::stream;
 
@@ -20,12 +22,19 @@ const AHEAD: Duration = Duration::from_secs(10);
 const LONG: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_ten_schedulers_one_fires_each_of_a_thousand_schedules_that_are_due_together() {
+async fn of_ten_schedulers_an_hour_apart_one_fires_each_of_a_thousand_schedules_that_are_due_together()
+ {
     let schedules = size("ETL_CRASH_SCHEDULES", 1000);
     let fleet = Fleet::new(Hints::Store).await;
-    let mut schedulers: Vec<Server> = (0..SCHEDULERS)
-        .map(|_| fleet.start(&["scheduler"], 1, 1))
+    // From five hours behind to four ahead; one of them is right.
+    let mut schedulers: Vec<Server> = (-5..)
+        .take(SCHEDULERS)
+        .map(|hours| fleet.start_off(&["scheduler"], hours))
         .collect();
+    for (scheduler, hours) in schedulers.iter().zip(-5..) {
+        let off = scheduler.clock() - SystemClock.now().as_micros() / 1_000_000;
+        assert!((off - hours * 3600).abs() < 60, "a clock is {off} s off");
+    }
     let cron = fleet
         .database
         .text(format!(
@@ -100,7 +109,7 @@ async fn of_ten_schedulers_one_fires_each_of_a_thousand_schedules_that_are_due_t
     assert_eq!(jobs[0].join(" "), format!("{schedules} {schedules}"));
     assert!(schedulers[3..].iter_mut().all(Server::is_running));
     eprintln!(
-        "{schedules} schedules, {SCHEDULERS} schedulers: all fired {seconds} s after they were due"
+        "{schedules} schedules, {SCHEDULERS} schedulers an hour apart: all fired {seconds} s after they were due"
     );
     drop(schedulers);
     fleet.end().await;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use etl_core::model::Timestamp;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -50,6 +51,14 @@ impl Server {
             lines(&self.log).iter().any(|line| line.contains("serving"))
         });
         self
+    }
+
+    /// What its clock said when it began to serve, seconds since 1970.
+    pub fn clock(&self) -> i64 {
+        let said = lines(&self.log);
+        let first: serde_json::Value = serde_json::from_str(&said[0]).unwrap();
+        let at: Timestamp = first["timestamp"].as_str().unwrap().parse().unwrap();
+        at.as_micros() / 1_000_000
     }
 
     pub fn pid(&self) -> u32 {

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use etl_core::model::{Commit, JobId, Verdict};
 
+use crate::lease;
 use crate::letters;
 use crate::steps;
 use crate::text::json;
@@ -42,6 +43,7 @@ async fn read_jobs(tx: &mut Tx<'_>, jobs: &HashSet<JobId>) -> Result<HashMap<Job
                 fence: etl_core::model::Fence(row.number(2)?),
                 seq: row.number(3)?,
                 started_at: row.opt_parsed(4)?,
+                cancel: row.int(5)? != 0,
             };
             Ok((row.parsed(0)?, now))
         })
@@ -63,7 +65,8 @@ async fn write(tx: &mut Tx<'_>, plan: Plan) -> Result<()> {
         .into_values()
         .partition(|write| write.status.is_some());
     update_jobs(tx, MOVE_JOBS, &moved).await?;
-    update_jobs(tx, COUNT_COMMITS, &going_on).await
+    update_jobs(tx, COUNT_COMMITS, &going_on).await?;
+    lease::end_handed_back(tx, &plan.ends).await
 }
 
 async fn insert_items(tx: &mut Tx<'_>, items: &[ItemRow]) -> Result<()> {
@@ -108,7 +111,7 @@ async fn update_jobs(tx: &mut Tx<'_>, sql: &'static str, writes: &[JobMove]) -> 
 }
 
 const READ_JOBS: &str = "
-    SELECT j.id::text, j.status, j.fence, j.commit_seq, etl_text(j.started_at)
+    SELECT j.id::text, j.status, j.fence, j.commit_seq, etl_text(j.started_at), (j.cancel_requested IS NOT NULL)::int::bigint
     FROM job_executions j
     WHERE j.id IN (SELECT v::uuid FROM jsonb_array_elements_text($1::jsonb) v)
     ORDER BY j.id FOR NO KEY UPDATE";

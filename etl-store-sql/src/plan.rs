@@ -26,6 +26,8 @@ pub struct JobNow {
     pub seq: u64,
     /// When it started.
     pub started_at: Option<Timestamp>,
+    /// Whether its end was asked for.
+    pub cancel: bool,
 }
 
 /// What becomes true of a job row.
@@ -73,6 +75,8 @@ pub struct Plan {
     pub hook_rows: Vec<StoredHook>,
     /// What becomes of the job rows.
     pub job_writes: HashMap<JobId, JobMove>,
+    /// Jobs whose end was asked for and that are handed back: once all else is written, they end. When each started.
+    pub ends: Vec<(JobId, Option<Timestamp>)>,
 }
 
 impl Plan {
@@ -203,6 +207,10 @@ impl Plan {
             return Err(Fault::illegal(message));
         }
         job.status = to;
+        if to == JobStatus::Pending && job.cancel {
+            job.status = JobStatus::Cancelled;
+            self.ends.push((id, job.started_at));
+        }
         write.status = Some(to.as_str());
         if to.is_terminal() {
             write.completed_at = Some(time(at));

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use etl_core::model::{Commit, JobId, Verdict};
 
+use crate::lease;
 use crate::letters;
 use crate::steps;
 use crate::writer::Tx;
@@ -43,6 +44,7 @@ async fn read_jobs(tx: &mut Tx<'_>, jobs: &HashSet<JobId>) -> Result<HashMap<Job
                 fence: etl_core::model::Fence(row.number(2)?),
                 seq: row.number(3)?,
                 started_at: row.opt_parsed(4)?,
+                cancel: row.int(5)? != 0,
             };
             Ok((row.parsed(0)?, now))
         })
@@ -64,7 +66,8 @@ async fn write(tx: &mut Tx<'_>, plan: Plan) -> Result<()> {
         .into_values()
         .partition(|write| write.status.is_some());
     update_jobs(tx, MOVE_JOBS, &moved).await?;
-    update_jobs(tx, COUNT_COMMITS, &going_on).await
+    update_jobs(tx, COUNT_COMMITS, &going_on).await?;
+    lease::end_handed_back(tx, &plan.ends).await
 }
 
 async fn insert_items(tx: &mut Tx<'_>, items: &[ItemRow]) -> Result<()> {
@@ -109,7 +112,7 @@ async fn update_jobs(tx: &mut Tx<'_>, sql: &'static str, writes: &[JobMove]) -> 
 }
 
 pub(crate) const READ_JOBS: &str = "
-    SELECT j.id, j.status, j.fence, j.commit_seq, j.started_at
+    SELECT j.id, j.status, j.fence, j.commit_seq, j.started_at, j.cancel_requested IS NOT NULL
     FROM jsonb_each(?1) e CROSS JOIN job_executions j ON j.id = e.value";
 
 pub(crate) const INSERT_ITEMS: &str = "

@@ -100,8 +100,9 @@ pub(crate) async fn cancel(
             )),
             Some(row) => Ok(match row.status {
                 JobStatus::Pending | JobStatus::Queued => {
-                    ends.entry(request.job)
-                        .or_insert_with(|| End::new(request.job, row, tx.now, Some(reason)));
+                    ends.entry(request.job).or_insert_with(|| {
+                        End::new(request.job, row.started_at, tx.now, Some(reason))
+                    });
                     JobStatus::Cancelled
                 }
                 JobStatus::Running => {
@@ -164,7 +165,7 @@ async fn reap_one(tx: &mut Tx<'_>, request: &ReapRequest) -> Result<Vec<JobId>> 
     let (mut ends, mut back) = (Vec::new(), Vec::new());
     for job in &expired {
         match rows.get(job) {
-            Some(row) if row.cancel => ends.push(End::new(*job, row, tx.now, None)),
+            Some(row) if row.cancel => ends.push(End::new(*job, row.started_at, tx.now, None)),
             _ => back.push(*job),
         }
     }
@@ -188,15 +189,30 @@ struct End {
 }
 
 impl End {
-    fn new(job: JobId, row: &LeaseRow, now: Timestamp, reason: Option<String>) -> Self {
+    fn new(
+        job: JobId,
+        started_at: Option<Timestamp>,
+        now: Timestamp,
+        reason: Option<String>,
+    ) -> Self {
         Self {
             job,
             reason,
-            duration_ms: row
-                .started_at
-                .map(|started| etl_store_sql::millis(started, now)),
+            duration_ms: started_at.map(|started| etl_store_sql::millis(started, now)),
         }
     }
+}
+
+/// Ends jobs that were handed back in this transaction and whose end was asked for.
+pub(crate) async fn end_handed_back(
+    tx: &mut Tx<'_>,
+    jobs: &[(JobId, Option<Timestamp>)],
+) -> Result<()> {
+    let now = tx.now;
+    let ends = jobs
+        .iter()
+        .map(|(job, started_at)| End::new(*job, *started_at, now, None));
+    end(tx, &ends.collect::<Vec<_>>()).await
 }
 
 async fn end(tx: &mut Tx<'_>, ends: &[End]) -> Result<()> {

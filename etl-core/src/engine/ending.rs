@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::effect::Effect;
 use super::machine::{JobMachine, Phase, StopCause};
 use crate::model::{
-    Change, HookRow, HookTarget, JobStatus, SkipReason, StepKey, StepPatch, StepStatus,
+    AttemptKey, Change, HookRow, HookTarget, JobStatus, SkipReason, StepKey, StepPatch, StepStatus,
 };
 use crate::plan::PlanHook;
 use crate::template::Scope;
@@ -13,8 +13,10 @@ use crate::template::Scope;
 impl JobMachine {
     /// Begins the end of the job: nothing starts any more, and what runs is told to stop.
     pub(super) fn stop(&mut self, to: JobStatus, reason: String, effects: &mut Vec<Effect>) {
-        if self.phase != Phase::Running {
-            return;
+        match self.phase {
+            Phase::Running => {}
+            Phase::HandingBack => self.keep(effects),
+            Phase::Stopping { .. } | Phase::Ended => return,
         }
         self.phase = Phase::Stopping { to, reason };
         self.ready.clear();
@@ -31,10 +33,28 @@ impl JobMachine {
         self.phase = Phase::HandingBack;
         self.ready.clear();
         self.adopting.clear();
-        let plan = self.plan.clone();
-        self.running
-            .retain(|key, _| !plan.step(key.step).executor.outlives_worker());
+        let (plan, job) = (self.plan.clone(), self.job);
+        let left = self
+            .running
+            .extract_if(.., |key, _| plan.step(key.step).executor.outlives_worker());
+        self.left = left
+            .map(|(step, running)| AttemptKey {
+                job,
+                step,
+                attempt: running.attempt,
+            })
+            .collect();
         self.stop_attempts(effects);
+    }
+
+    /// The job is not given back after all, because it ends here: nobody is to find what was left to the next owner.
+    fn keep(&mut self, effects: &mut Vec<Effect>) {
+        effects.extend(self.left.drain(..).map(Effect::Stop));
+        for running in self.running.values_mut() {
+            if running.stopped == Some(StopCause::HandBack) {
+                running.stopped = Some(StopCause::JobEnds);
+            }
+        }
     }
 
     fn stop_attempts(&mut self, effects: &mut Vec<Effect>) {

@@ -54,6 +54,8 @@ pub struct JobMachine {
     pub(super) yields: bool,
     /// Attempts of the last owner that are being looked for.
     pub(super) adopting: BTreeMap<StepKey, u32>,
+    /// Attempts that run on without this worker when the job is given back.
+    pub(super) left: Vec<AttemptKey>,
     pub(super) checkpoints: BTreeMap<StepKey, Value>,
     /// The newest checkpoint of each execution since the last commit, with its number.
     pub(super) unsaved: BTreeMap<StepKey, (u64, Value)>,
@@ -182,6 +184,7 @@ impl JobMachine {
             slots: 0,
             yields: false,
             adopting: BTreeMap::new(),
+            left: Vec::new(),
             checkpoints: BTreeMap::new(),
             unsaved: BTreeMap::new(),
             totals: Totals::default(),

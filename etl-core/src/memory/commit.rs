@@ -121,13 +121,16 @@ impl State {
                 Change::Bury(_) | Change::Hook(_) => {}
             }
         }
+        let is_asked_to_end = job.cancel_requested.is_some();
         for change in &commit.changes {
             if let Change::Hook(hook) = change {
                 self.hook_waits(id, hook, commit.at);
             }
         }
-        if let Some(to) = moved {
-            self.job_moves(id, JobStatus::Running, to, now);
+        let Some(to) = moved else { return };
+        self.job_moves(id, JobStatus::Running, to, now);
+        if to == JobStatus::Pending && is_asked_to_end {
+            self.end(id, to, now);
         }
     }
 }
@@ -138,7 +141,11 @@ fn claim_change(job: &mut JobRow, change: &Change) -> Result<Undo, String> {
         Change::Job { to, .. } => {
             let from = job.status;
             if job_transition(from, *to).is_some_and(|by| by.contains(&Writer::Owner)) {
-                job.status = *to;
+                job.status = match to {
+                    // It ends as it is handed back.
+                    JobStatus::Pending if job.cancel_requested.is_some() => JobStatus::Cancelled,
+                    _ => *to,
+                };
                 Ok(Undo::Job(from))
             } else {
                 Err(format!("its owner can't move it from {from} to {to}"))

@@ -129,7 +129,7 @@ macro_rules! __store_cases {
                 a_job_that_waits_is_cancelled_at_once,
                 a_job_that_was_handed_back_ends_with_its_open_steps,
                 the_owner_of_a_running_job_is_asked_to_end_it,
-                a_request_for_its_end_outlives_handing_back,
+                a_job_whose_end_was_asked_for_ends_when_it_is_handed_back,
                 an_ended_job_is_left_alone,
                 what_is_not_there_can_not_be_cancelled,
             }

@@ -225,6 +225,31 @@ async fn what_a_draining_worker_can_not_finish_is_handed_back_and_goes_on_elsewh
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_job_that_is_cancelled_while_it_is_handed_back_ends_without_another_worker() {
+    // Before its worker is told to hand back, while the step takes its time to stop, and so late that no heartbeat tells of it.
+    for after in [29_000, 35_000, 39_900] {
+        let (probe, clock) = (Probe::default(), Arc::new(TokioClock::default()));
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone()));
+        let draining = builder(&probe, &clock).store(store.clone()).build();
+        let deaf = json!({ "seconds": 3000, "deaf": true });
+        let steps = vec![step("deaf", &[], deaf), step("rest", &["deaf"], json!({}))];
+        let handle = draining.start(&pipeline("p", steps), none()).await.unwrap();
+        probe.until_at_once(1).await;
+        let elsewhere = async {
+            tokio::time::sleep(Duration::from_millis(after)).await;
+            store.cancel(handle.id(), "no longer needed").await.unwrap()
+        };
+        let ((), asked) = tokio::join!(draining.shutdown(), elsewhere);
+        assert_eq!(asked, JobStatus::Running);
+        let record = store.job(handle.id()).await.unwrap().unwrap();
+        assert_eq!(record.status, JobStatus::Cancelled, "after {after} ms");
+        let steps = store.steps(handle.id(), &PageRequest::default()).await;
+        let steps: Vec<_> = steps.unwrap().items.iter().map(|s| s.status).collect();
+        assert_eq!(steps, [StepStatus::Cancelled, StepStatus::Skipped]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_worker_stops_its_steps_before_their_lease_can_be_another_workers() {
     for deaf in [false, true] {
         for unheard in [0, 1, 2, 3, 4] {

@@ -82,8 +82,8 @@ pub trait JobStore: Send + Sync + Debug + 'static {
     /// - A step's first move to `running` sets its `started_at`; its move to a terminal state sets `completed_at`.
     /// - `due_at` is kept while a step is `retrying` and forgotten with any other move.
     /// - A checkpoint is kept over attempts and forgotten when its step execution is settled.
-    /// - A job that moves is without lease; one that is handed back waits from now on, its step rows as they are, and keeps
-    ///   a request for its end, which the next claim's snapshot shows.
+    /// - A job that moves is without lease; one that is handed back waits from now on, its step rows as they are. If its end
+    ///   was asked for, it MUST NOT wait for another owner: it ends at once, as by [`cancel`](Self::cancel).
     ///
     /// # Errors
     /// `Illegal`, with nothing of the whole batch applied, for: a transition that the table does not have or does not give to

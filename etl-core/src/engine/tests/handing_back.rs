@@ -113,3 +113,30 @@ fn a_time_out_in_the_midst_of_giving_back_is_retried_elsewhere() {
     let row = world.row("slow");
     assert_eq!((row.attempt, row.returned), (2, 0));
 }
+
+#[test]
+fn a_job_whose_end_is_asked_for_while_it_is_given_back_ends_here() {
+    let mut outside = step("outside", &[]);
+    outside.executor = ExecutorKind::Docker;
+    let steps = vec![step("inside", &[]), outside, step("rest", &["inside"])];
+    let mut world = World::new(pipeline(steps), json!({}), echoes()).with_capacity(2);
+    while world.running.len() < 2 {
+        world.happen(world.possible()[0]);
+    }
+    world.hand_back();
+    let is_told = |world: &World, name: &str| {
+        let of = world.key(name);
+        let told = world.running.iter().find(|(key, _)| key.step == of);
+        told.unwrap().1.1
+    };
+    assert!(is_told(&world, "inside") && !is_told(&world, "outside"));
+    world.cancel();
+    // Nobody would find what runs on outside of an ended job.
+    assert!(is_told(&world, "outside"));
+    until_given_back(&mut world);
+    assert_eq!(world.closed, Some(JobStatus::Cancelled));
+    assert_eq!(world.job, JobStatus::Cancelled);
+    assert_eq!(world.status("inside"), StepStatus::Cancelled);
+    assert_eq!(world.status("outside"), StepStatus::Cancelled);
+    assert_eq!(world.status("rest"), StepStatus::Skipped);
+}

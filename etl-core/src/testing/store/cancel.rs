@@ -4,7 +4,7 @@ use super::StoreFixture;
 use super::scene::{LONG, SHORT, Scene};
 use crate::contract::StoreErrorKind;
 use crate::contract::store::LeaseState;
-use crate::model::{JobId, JobStatus, SkipReason, StepKey, StepStatus};
+use crate::model::{JobId, JobStatus, SkipReason, StepKey, StepStatus, Verdict};
 use crate::testing::build::{ends, moves};
 use crate::testing::{a_pipeline, new_job};
 
@@ -101,14 +101,27 @@ pub(super) async fn the_owner_of_a_running_job_is_asked_to_end_it(fixture: &dyn 
     assert_eq!(scene.status(lease.job).await, JobStatus::Cancelled);
 }
 
-pub(super) async fn a_request_for_its_end_outlives_handing_back(fixture: &dyn StoreFixture) {
+pub(super) async fn a_job_whose_end_was_asked_for_ends_when_it_is_handed_back(
+    fixture: &dyn StoreFixture,
+) {
     let scene = Scene::on(fixture).await;
-    let lease = scene.a_running_job_of(1).await;
+    let lease = scene.a_running_job_of(4).await;
     scene.store.cancel(lease.job, "stop it").await.unwrap();
-    scene.commit(lease, 1, vec![ends(JobStatus::Pending)]).await;
-    let claimed = scene.claim(lease.job, SHORT).await;
-    assert_eq!(claimed.job.cancel_requested.as_deref(), Some("stop it"));
-    assert_eq!(scene.renew(claimed.lease, LONG).await, LeaseState::Cancel);
+    let mut changes = one_step_of_each_kind();
+    changes.push(ends(JobStatus::Pending));
+    scene.commit(lease, 1, changes.clone()).await;
+    let record = scene.record(lease.job).await;
+    assert_eq!(record.status, JobStatus::Cancelled);
+    assert_eq!(record.cancel_requested.as_deref(), Some("stop it"));
+    scene.assert_time(record.completed_at, scene.now());
+    assert_open_steps_ended(&scene, lease.job).await;
+    assert_eq!(scene.try_claim(lease.job, SHORT).await, None);
+    // Sent again, it is known; a later one is lost.
+    let now = JobStatus::Cancelled;
+    for (seq, verdict) in [(1, Verdict::AlreadyApplied), (2, Verdict::Lost { now })] {
+        let again = scene.try_commit(lease, seq, changes.clone()).await;
+        assert_eq!(again.unwrap(), verdict);
+    }
 }
 
 pub(super) async fn an_ended_job_is_left_alone(fixture: &dyn StoreFixture) {

@@ -106,7 +106,7 @@ impl Watcher {
         let mut line = lock(&self.line);
         // After a gap nothing is added before the watcher knows of it, so that it hears of it in its place.
         if line.missed > 0 || line.events.len() >= capacity {
-            line.missed += 1;
+            line.missed = line.missed.saturating_add(1);
             return;
         }
         line.events.push_back(Arc::clone(event));

@@ -131,7 +131,10 @@ fn job_key(cursor: &Cursor) -> Option<(Timestamp, JobId)> {
 fn step_after(cursor: &Cursor) -> Option<StepKey> {
     Some(match cursor.0.split_once('.') {
         None => StepKey::item(cursor.0.parse().ok()?, 0),
-        Some((step, item)) => StepKey::item(step.parse().ok()?, item.parse::<u32>().ok()? + 1),
+        Some((step, item)) => {
+            let item: u32 = item.parse().ok()?;
+            StepKey::item(step.parse().ok()?, item.checked_add(1)?)
+        }
     })
 }
 

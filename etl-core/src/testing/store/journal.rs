@@ -323,4 +323,15 @@ pub(super) async fn a_strange_cursor_is_not_found(fixture: &dyn StoreFixture) {
         let fault = fault.expect_err("the list never gave that cursor");
         assert_eq!(fault.kind, StoreErrorKind::NotFound, "{text:?}");
     }
+    // Behind the last item there can be: no place, or one with nothing behind it.
+    for text in ["0.4294967295", "4294967295.4294967295"] {
+        let page = PageRequest {
+            limit: 1,
+            cursor: Some(Cursor(text.into())),
+        };
+        match scene.store.steps(job, &page).await {
+            Ok(page) => assert_eq!(page.items, [], "{text}"),
+            Err(fault) => assert_eq!(fault.kind, StoreErrorKind::NotFound, "{text}"),
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{RetryPolicy, StepKey};
+use crate::model::{RetryPolicy, StepKey, spread};
 
 /// The longest wait that another side is granted. A number that is wrong must not put a job to sleep for years.
 const LONGEST_ASKED: Duration = Duration::from_hours(24);
@@ -27,21 +27,10 @@ pub(super) fn delay(
     wait.max(retry_after.unwrap_or(Duration::ZERO).min(LONGEST_ASKED))
 }
 
-/// A number in [0, 1) that depends on everything that it is given and on nothing else.
+/// A number in [0, 1), another one for each attempt.
 fn fraction(seed: u64, key: StepKey, failures: u32) -> f64 {
     let item = key.item.map_or(u64::MAX, u64::from);
-    let mixed = [u64::from(key.step), item, u64::from(failures)]
-        .into_iter()
-        .fold(seed, |state, part| mix(state ^ part));
-    (mixed >> 11) as f64 / (1u64 << 53) as f64
-}
-
-/// One step of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
-fn mix(state: u64) -> u64 {
-    let z = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
+    spread::fraction(seed, [u64::from(key.step), item, u64::from(failures)])
 }
 
 #[cfg(test)]

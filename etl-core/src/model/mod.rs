@@ -10,6 +10,7 @@ mod job;
 mod page;
 mod pipeline;
 mod schedule;
+pub(crate) mod spread;
 mod status;
 mod step;
 mod step_error;

@@ -54,9 +54,9 @@ pub struct Settings {
     pub lease: Duration,
     /// How often leases are renewed. At most a quarter of `lease`.
     pub heartbeat: Duration,
-    /// How often the store is asked for work that no hint told of.
+    /// How often the store is asked for work that no hint told of, and for hooks (these up to a quarter sooner, as it comes).
     pub poll: Duration,
-    /// How often the reaper looks for leases that ran out.
+    /// How often the reaper looks for leases that ran out; up to a quarter sooner, as it comes.
     pub reap: Duration,
     /// How long an attempt may take to stop before it is stopped.
     pub grace: Duration,

@@ -27,7 +27,7 @@ use crate::contract::{NoCredentials, Queue};
 use crate::memory::MemoryEvents;
 use crate::model::{ExecutorKind, WorkerId};
 use crate::registry::Registry;
-use crate::runtime::service::{beat, dispatch, look, reap};
+use crate::runtime::service::{beat, dispatch, look, reap, seed_of};
 use crate::runtime::{Backends, Ended, Services, Settings};
 
 /// Holds a process while it is frozen.
@@ -152,7 +152,14 @@ async fn run(sim: Arc<Sim>, id: u32, host: usize) {
         Arc::clone(&nudge),
         settings.poll,
     )));
-    services.push(Box::pin(reap(reaper, settings.clone(), own, held, nudge)));
+    services.push(Box::pin(reap(
+        reaper,
+        settings.clone(),
+        own,
+        held,
+        nudge,
+        seed_of(worker_id),
+    )));
     services.push(Box::pin(recorder.run()));
     services.push(Box::pin(announcer.run()));
 

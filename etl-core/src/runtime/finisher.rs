@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use futures_util::StreamExt;
+use futures_util::stream;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -13,6 +15,10 @@ use crate::model::{By, HookRow, HookTarget, JobId, PipelineRef, TriggerType};
 
 /// The most hooks in one round.
 const ROUND: usize = 256;
+
+/// How many hooks are carried out at the same time: one that takes long holds up no other, and a store that pays for durability
+/// pays once for what comes together.
+const AT_ONCE: usize = 32;
 
 /// The most jobs that may have started one another: pipelines that depend on each other in a circle come to an end.
 pub const MAX_CHAIN: u64 = 64;
@@ -51,25 +57,39 @@ impl Finisher {
     /// If the store can't be reached. What was not settled is carried out again, and makes no second job.
     pub async fn tick(&self) -> Result<usize> {
         let waiting = self.store.waiting_hooks(ROUND).await?;
-        let count = waiting.len();
-        for waiting in waiting {
-            let error = match self.carry_out(&waiting).await {
-                Ok(error) => error,
-                Err(error) if is_passing(&error) => return Err(error),
-                // What can't be read stays so, and the hooks behind it must not wait for it.
-                Err(error) => Some(error.to_string()),
-            };
-            if let Some(error) = &error {
-                tracing::warn!(job_id = %waiting.job, position = waiting.hook.position, error, "hook not carried out");
+        let hooks = waiting.into_iter().map(|waiting| self.finish(waiting));
+        let mut hooks = stream::iter(hooks).buffer_unordered(AT_ONCE);
+        let (mut count, mut failed) = (0, None);
+        while let Some(finished) = hooks.next().await {
+            match finished {
+                Ok(()) => count += 1,
+                Err(error) => failed = Some(error),
             }
-            let settled = SettledHook {
-                job: waiting.job,
-                position: waiting.hook.position,
-                error,
-            };
-            self.store.settle_hook(settled).await?;
         }
-        Ok(count)
+        match failed {
+            // Those that were carried out have to be taken up all the same.
+            Some(error) if count == 0 => Err(error),
+            _ => Ok(count),
+        }
+    }
+
+    /// Carries out a hook and settles it.
+    async fn finish(&self, waiting: WaitingHook) -> Result<()> {
+        let error = match self.carry_out(&waiting).await {
+            Ok(error) => error,
+            Err(error) if is_passing(&error) => return Err(error),
+            // What can't be read stays so, and the hooks behind it must not wait for it.
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(error) = &error {
+            tracing::warn!(job_id = %waiting.job, position = waiting.hook.position, error, "hook not carried out");
+        }
+        let settled = SettledHook {
+            job: waiting.job,
+            position: waiting.hook.position,
+            error,
+        };
+        self.store.settle_hook(settled).await
     }
 
     /// Answers why it can't be carried out, if it can't.

@@ -30,6 +30,8 @@ pub enum Fault {
     Refused,
     /// It is done, and the answer is lost: `OutcomeUnknown`. A call that only reads is refused instead.
     Unknown,
+    /// It is done, but only after so long.
+    Slow(Duration),
 }
 
 /// A store whose calls go wrong by a plan. The same plan goes wrong in the same way.
@@ -110,6 +112,10 @@ impl Flaky {
                 call.await?;
                 Err(StoreError::new(op, StoreErrorKind::OutcomeUnknown))
             }
+            Fault::Slow(wait) => {
+                tokio::time::sleep(wait).await;
+                call.await
+            }
         }
     }
 
@@ -123,6 +129,10 @@ impl Flaky {
             Fault::None => call.await,
             Fault::Refused | Fault::Unknown => {
                 Err(StoreError::new(op, StoreErrorKind::Unavailable))
+            }
+            Fault::Slow(wait) => {
+                tokio::time::sleep(wait).await;
+                call.await
             }
         }
     }

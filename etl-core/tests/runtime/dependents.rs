@@ -152,8 +152,8 @@ async fn a_pipeline_that_starts_itself_twice_does_not_fill_the_store() {
     etl.shutdown().await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn finishers_that_are_interrupted_or_race_make_one_job_of_a_hook() {
+/// A store in which so many hooks wait, each for a job of a pipeline that is there.
+async fn with_waiting_hooks(count: usize) -> (Arc<dyn Store>, Etl) {
     let clock = Arc::new(TokioClock::default());
     let memory: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone()));
     let etl = builder(&Probe::default(), &clock)
@@ -163,10 +163,35 @@ async fn finishers_that_are_interrupted_or_race_make_one_job_of_a_hook() {
     etl.put(&pipeline("next", vec![step("n", &[], json!({}))]))
         .await
         .unwrap();
-    let hooks = vec![starts("next", json!({})), starts("next", json!({}))];
+    let hooks = vec![starts("next", json!({})); count];
     let first = with_hooks("first", json!({}), hooks, vec![]);
     etl.run(&first, Map::new()).await.unwrap();
-    assert_eq!(memory.waiting_hooks(9).await.unwrap().len(), 2);
+    assert_eq!(memory.waiting_hooks(99).await.unwrap().len(), count);
+    (memory, etl)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_that_takes_long_holds_up_no_other() {
+    let (memory, etl) = with_waiting_hooks(50).await;
+    let slow = Fault::Slow(Duration::from_mins(1));
+    let flaky = Arc::new(Flaky::by_plan(memory.clone(), [Fault::None, slow]));
+    let finisher = Finisher::new(flaky);
+    let began = tokio::time::Instant::now();
+    let others = async {
+        while memory.waiting_hooks(99).await.unwrap().len() > 1 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        began.elapsed()
+    };
+    let (count, others) = tokio::join!(finisher.tick(), others);
+    assert_eq!(count.unwrap(), 50);
+    assert!(others < Duration::from_secs(1), "{others:?}");
+    etl.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn finishers_that_are_interrupted_or_race_make_one_job_of_a_hook() {
+    let (memory, etl) = with_waiting_hooks(2).await;
 
     // Each call goes wrong once: listing, reading, submitting, settling.
     for calls in 0..12 {

@@ -97,6 +97,41 @@ fn a_folder_is_applied_and_only_what_has_to_change_does() {
 }
 
 #[test]
+fn a_preview_says_when_jobs_of_a_spread_schedule_start() {
+    let program = with_folder(&[("spread.yaml", daily("spread", "start_jitter_seconds: 600"))]);
+    program.run(&["apply", "pipelines"]).expect(0);
+    let shown = program.run(&["schedules", "spread", "--next", "3", "--json"]);
+    let shown = shown.expect(0).json();
+    assert_eq!(shown["start_jitter_seconds"], 600);
+    assert_eq!(shown["next_fire_at"], shown["preview"][0]["fire_at"]);
+    assert_eq!(shown["next_start_at"], shown["preview"][0]["start_at"]);
+    for planned in shown["preview"].as_array().unwrap() {
+        let [fire, start] = ["fire_at", "start_at"].map(|key| {
+            let at = planned[key].as_str().unwrap();
+            chrono::DateTime::parse_from_rfc3339(at).unwrap()
+        });
+        let after = (start - fire).num_milliseconds();
+        assert!((0..600_000).contains(&after), "{planned}");
+    }
+    let told = program
+        .run(&["schedules", "spread", "--next", "1"])
+        .expect(0);
+    assert!(
+        told.stdout.contains("its job starts at 0"),
+        "{}",
+        told.stdout
+    );
+    // An hour is the most there is.
+    program.file("long.yaml", daily("long", "start_jitter_seconds: 3601"));
+    let refused = program.run(&["validate", "long.yaml"]).expect(2);
+    assert!(
+        refused.stderr.contains("start_jitter_seconds"),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[test]
 fn a_fault_in_one_file_changes_nothing_and_every_fault_is_told() {
     let program = with_folder(&[
         ("good.yaml", daily("good", "")),

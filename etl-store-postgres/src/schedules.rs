@@ -8,10 +8,10 @@ use etl_core::contract::store::{
     Due, Fire, FireOutcome, Fired, Result as StoreResult, ScheduleStore, Submitted,
 };
 use etl_core::model::{
-    Cursor, FireRecord, JobId, NewJob, Page, PageRequest, Pipeline, PipelineId, PipelineRef,
-    Schedule, Timestamp,
+    Cursor, FireRecord, JobId, NewJob, NextFire, Page, PageRequest, Pipeline, PipelineId,
+    PipelineRef, Schedule,
 };
-use etl_core::schedule::next_fire;
+use etl_core::schedule::next_start;
 use serde::Serialize;
 use sqlx::postgres::PgRow;
 
@@ -50,6 +50,7 @@ struct Move {
     schedule: PipelineId,
     rev: u64,
     next: Option<String>,
+    start: Option<String>,
     last: Option<String>,
 }
 
@@ -79,11 +80,22 @@ pub(crate) async fn follow(
         return raise(tx, id).await;
     }
     let is_paused = was_there && state.is_some_and(|state| state.is_paused);
-    let next = next_fire(after, tx.now).filter(|_| !is_paused);
+    let next = next_start(after, id, tx.now).filter(|_| !is_paused);
+    put(tx, id, is_paused, next).await
+}
+
+/// Writes the state and the next fire of a schedule that is there.
+async fn put(
+    tx: &mut Tx<'_>,
+    id: PipelineId,
+    is_paused: bool,
+    next: Option<NextFire>,
+) -> Result<()> {
     sqlx::query(PUT)
         .bind(id.to_string())
         .bind(is_paused)
-        .bind(next.map(time))
+        .bind(next.map(|next| time(next.at)))
+        .bind(next.map(|next| time(next.starts_at)))
         .bind(time(tx.now))
         .execute(&mut *tx.conn)
         .await?;
@@ -136,13 +148,7 @@ pub(crate) async fn pause(tx: &mut Tx<'_>, requests: &[&PauseRequest]) -> Result
         let begin = request.pause == Pause::Begin;
         if state.is_paused != begin {
             let next = if begin { None } else { next_of(tx, id).await? };
-            sqlx::query(PUT)
-                .bind(id.to_string())
-                .bind(begin)
-                .bind(next.map(time))
-                .bind(time(tx.now))
-                .execute(&mut *tx.conn)
-                .await?;
+            put(tx, id, begin, next).await?;
         }
         answers.push(Ok(()));
     }
@@ -150,12 +156,12 @@ pub(crate) async fn pause(tx: &mut Tx<'_>, requests: &[&PauseRequest]) -> Result
 }
 
 /// The first fire of a pipeline after now.
-async fn next_of(tx: &mut Tx<'_>, id: PipelineId) -> Result<Option<Timestamp>> {
+async fn next_of(tx: &mut Tx<'_>, id: PipelineId) -> Result<Option<NextFire>> {
     let document: String = sqlx::query_scalar(CURRENT)
         .bind(id.to_string())
         .fetch_one(&mut *tx.conn)
         .await?;
-    Ok(next_fire(&parse_json(&document)?, tx.now))
+    Ok(next_start(&parse_json(&document)?, id, tx.now))
 }
 
 /// Decides the fires of a group in order, and writes what comes of them in a few statements.
@@ -212,7 +218,8 @@ pub(crate) async fn fire(tx: &mut Tx<'_>, fires: &[&Fire]) -> Result<Answers<Fir
             moves.push(Move {
                 schedule: fire.schedule,
                 rev: fire.rev,
-                next: fire.next.map(time),
+                next: fire.next.map(|next| time(next.at)),
+                start: fire.next.map(|next| time(next.starts_at)),
                 last,
             });
         }
@@ -385,14 +392,15 @@ fn schedule(row: &PgRow) -> Result<Schedule> {
         rev: row.number(5)?,
         is_paused: row.int(6)? != 0,
         next_fire_at: row.opt_parsed(7)?,
-        last_fire_at: row.opt_parsed(8)?,
+        next_start_at: row.opt_parsed(8)?,
+        last_fire_at: row.opt_parsed(9)?,
     })
 }
 
 macro_rules! schedule_columns {
     () => {
         "p.id::text, p.namespace, p.name, p.version, p.config::text, s.rev, s.is_paused::int::bigint, etl_text(s.next_fire_at), \
-         etl_text(s.last_fire_at)"
+         etl_text(s.next_start_at), etl_text(s.last_fire_at)"
     };
 }
 
@@ -400,7 +408,7 @@ const DUE: &str = concat!(
     "SELECT ",
     schedule_columns!(),
     " FROM schedules s JOIN pipelines p ON p.id = s.pipeline_id
-    WHERE s.next_fire_at <= $1::timestamptz ORDER BY s.next_fire_at, s.pipeline_id LIMIT $2"
+    WHERE s.next_start_at <= $1::timestamptz ORDER BY s.next_start_at, s.pipeline_id LIMIT $2"
 );
 
 const ONE: &str = concat!(
@@ -426,18 +434,19 @@ const STATE: &str = "
 const CURRENT: &str = "SELECT config::text FROM pipelines WHERE id = $1::uuid";
 
 const PUT: &str = "
-    INSERT INTO schedules (pipeline_id, is_there, rev, is_paused, next_fire_at, updated_at)
-    VALUES ($1::uuid, true, 1, $2, $3::timestamptz, $4::timestamptz)
+    INSERT INTO schedules (pipeline_id, is_there, rev, is_paused, next_fire_at, next_start_at, updated_at)
+    VALUES ($1::uuid, true, 1, $2, $3::timestamptz, $4::timestamptz, $5::timestamptz)
     ON CONFLICT (pipeline_id) DO UPDATE SET
         is_there = true, rev = schedules.rev + 1, is_paused = excluded.is_paused, next_fire_at = excluded.next_fire_at,
-        updated_at = excluded.updated_at";
+        next_start_at = excluded.next_start_at, updated_at = excluded.updated_at";
 
 const RAISE: &str = "
     UPDATE schedules SET rev = rev + 1, updated_at = $2::timestamptz WHERE pipeline_id = $1::uuid";
 
 const TAKE_AWAY: &str = "
     UPDATE schedules SET
-        is_there = false, rev = rev + 1, is_paused = false, next_fire_at = NULL, updated_at = $2::timestamptz
+        is_there = false, rev = rev + 1, is_paused = false, next_fire_at = NULL, next_start_at = NULL,
+        updated_at = $2::timestamptz
     WHERE pipeline_id = $1::uuid AND is_there";
 
 const REVS: &str = "
@@ -452,9 +461,11 @@ const KNOWN_FIRES: &str = "
 
 const MOVE: &str = "
     UPDATE schedules s SET
-        rev = s.rev + 1, next_fire_at = e.next, last_fire_at = coalesce(e.last, s.last_fire_at),
+        rev = s.rev + 1, next_fire_at = e.next, next_start_at = e.start,
+        last_fire_at = coalesce(e.last, s.last_fire_at),
         updated_at = $2::timestamptz
-    FROM jsonb_to_recordset($1::jsonb) AS e(schedule uuid, rev bigint, next timestamptz, last timestamptz)
+    FROM jsonb_to_recordset($1::jsonb) AS e(
+        schedule uuid, rev bigint, next timestamptz, start timestamptz, last timestamptz)
     WHERE s.pipeline_id = e.schedule AND s.rev = e.rev";
 
 const INSERT_FIRES: &str = "

@@ -8,10 +8,10 @@ use etl_core::contract::store::{
     Due, Fire, FireOutcome, Fired, Result as StoreResult, ScheduleStore, Submitted,
 };
 use etl_core::model::{
-    Cursor, FireRecord, JobId, NewJob, Page, PageRequest, Pipeline, PipelineId, PipelineRef,
-    Schedule, Timestamp,
+    Cursor, FireRecord, JobId, NewJob, NextFire, Page, PageRequest, Pipeline, PipelineId,
+    PipelineRef, Schedule, Timestamp,
 };
-use etl_core::schedule::next_fire;
+use etl_core::schedule::next_start;
 use serde::Serialize;
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
@@ -50,6 +50,7 @@ struct Move {
     schedule: PipelineId,
     rev: u64,
     next: Option<String>,
+    start: Option<String>,
     last: Option<String>,
 }
 
@@ -73,10 +74,12 @@ pub(crate) async fn begin(conn: &mut SqliteConnection, now: Timestamp) -> Result
             continue;
         };
         if document.has_schedule() {
+            let next = next_start(&document, row.parsed(0)?, now);
             sqlx::query(PUT)
                 .bind(row.str(0)?)
                 .bind(false)
-                .bind(next_fire(&document, now).map(time))
+                .bind(next.map(|next| time(next.at)))
+                .bind(next.map(|next| time(next.starts_at)))
                 .bind(time(now))
                 .execute(&mut *conn)
                 .await?;
@@ -102,11 +105,22 @@ pub(crate) async fn follow(
         return raise(tx, id).await;
     }
     let is_paused = was_there && state.is_some_and(|state| state.is_paused);
-    let next = next_fire(after, tx.now).filter(|_| !is_paused);
+    let next = next_start(after, id, tx.now).filter(|_| !is_paused);
+    put(tx, id, is_paused, next).await
+}
+
+/// Writes the state and the next fire of a schedule that is there.
+async fn put(
+    tx: &mut Tx<'_>,
+    id: PipelineId,
+    is_paused: bool,
+    next: Option<NextFire>,
+) -> Result<()> {
     sqlx::query(PUT)
         .bind(id.to_string())
         .bind(is_paused)
-        .bind(next.map(time))
+        .bind(next.map(|next| time(next.at)))
+        .bind(next.map(|next| time(next.starts_at)))
         .bind(time(tx.now))
         .execute(&mut *tx.conn)
         .await?;
@@ -159,13 +173,7 @@ pub(crate) async fn pause(tx: &mut Tx<'_>, requests: &[&PauseRequest]) -> Result
         let begin = request.pause == Pause::Begin;
         if state.is_paused != begin {
             let next = if begin { None } else { next_of(tx, id).await? };
-            sqlx::query(PUT)
-                .bind(id.to_string())
-                .bind(begin)
-                .bind(next.map(time))
-                .bind(time(tx.now))
-                .execute(&mut *tx.conn)
-                .await?;
+            put(tx, id, begin, next).await?;
         }
         answers.push(Ok(()));
     }
@@ -173,12 +181,12 @@ pub(crate) async fn pause(tx: &mut Tx<'_>, requests: &[&PauseRequest]) -> Result
 }
 
 /// The first fire of a pipeline after now.
-async fn next_of(tx: &mut Tx<'_>, id: PipelineId) -> Result<Option<Timestamp>> {
+async fn next_of(tx: &mut Tx<'_>, id: PipelineId) -> Result<Option<NextFire>> {
     let document: String = sqlx::query_scalar(CURRENT)
         .bind(id.to_string())
         .fetch_one(&mut *tx.conn)
         .await?;
-    Ok(next_fire(&parse_json(&document)?, tx.now))
+    Ok(next_start(&parse_json(&document)?, id, tx.now))
 }
 
 /// Decides the fires of a group in order, and writes what comes of them in a few statements.
@@ -235,7 +243,8 @@ pub(crate) async fn fire(tx: &mut Tx<'_>, fires: &[&Fire]) -> Result<Answers<Fir
             moves.push(Move {
                 schedule: fire.schedule,
                 rev: fire.rev,
-                next: fire.next.map(time),
+                next: fire.next.map(|next| time(next.at)),
+                start: fire.next.map(|next| time(next.starts_at)),
                 last,
             });
         }
@@ -408,13 +417,15 @@ fn schedule(row: &SqliteRow) -> Result<Schedule> {
         rev: row.number(5)?,
         is_paused: row.int(6)? != 0,
         next_fire_at: row.opt_parsed(7)?,
-        last_fire_at: row.opt_parsed(8)?,
+        next_start_at: row.opt_parsed(8)?,
+        last_fire_at: row.opt_parsed(9)?,
     })
 }
 
 macro_rules! schedule_columns {
     () => {
-        "p.id, p.namespace, p.name, p.version, p.config, s.rev, s.is_paused, s.next_fire_at, s.last_fire_at"
+        "p.id, p.namespace, p.name, p.version, p.config, s.rev, s.is_paused, s.next_fire_at, s.next_start_at, \
+         s.last_fire_at"
     };
 }
 
@@ -422,7 +433,7 @@ pub(crate) const DUE: &str = concat!(
     "SELECT ",
     schedule_columns!(),
     " FROM schedules s INDEXED BY idx_schedules_due CROSS JOIN pipelines p ON p.id = s.pipeline_id
-    WHERE s.next_fire_at <= ?1 ORDER BY s.next_fire_at, s.pipeline_id LIMIT ?2"
+    WHERE s.next_start_at <= ?1 ORDER BY s.next_start_at, s.pipeline_id LIMIT ?2"
 );
 
 pub(crate) const ONE: &str = concat!(
@@ -447,17 +458,18 @@ pub(crate) const STATE: &str = "SELECT is_there, is_paused FROM schedules WHERE 
 pub(crate) const CURRENT: &str = "SELECT config FROM pipelines WHERE id = ?1";
 
 const PUT: &str = "
-    INSERT INTO schedules (pipeline_id, is_there, rev, is_paused, next_fire_at, updated_at)
-    VALUES (?1, 1, 1, ?2, ?3, ?4)
+    INSERT INTO schedules (pipeline_id, is_there, rev, is_paused, next_fire_at, next_start_at, updated_at)
+    VALUES (?1, 1, 1, ?2, ?3, ?4, ?5)
     ON CONFLICT (pipeline_id) DO UPDATE SET
         is_there = 1, rev = rev + 1, is_paused = excluded.is_paused, next_fire_at = excluded.next_fire_at,
-        updated_at = excluded.updated_at";
+        next_start_at = excluded.next_start_at, updated_at = excluded.updated_at";
 
 pub(crate) const RAISE: &str =
     "UPDATE schedules SET rev = rev + 1, updated_at = ?2 WHERE pipeline_id = ?1";
 
 pub(crate) const TAKE_AWAY: &str = "
-    UPDATE schedules SET is_there = 0, rev = rev + 1, is_paused = 0, next_fire_at = NULL, updated_at = ?2
+    UPDATE schedules SET is_there = 0, rev = rev + 1, is_paused = 0, next_fire_at = NULL, next_start_at = NULL,
+        updated_at = ?2
     WHERE pipeline_id = ?1 AND is_there";
 
 pub(crate) const REVS: &str = "
@@ -472,7 +484,8 @@ pub(crate) const KNOWN_FIRES: &str = "
 
 pub(crate) const MOVE: &str = "
     UPDATE schedules SET
-        rev = rev + 1, next_fire_at = value->>'next', last_fire_at = coalesce(value->>'last', last_fire_at),
+        rev = rev + 1, next_fire_at = value->>'next', next_start_at = value->>'start',
+        last_fire_at = coalesce(value->>'last', last_fire_at),
         updated_at = ?2
     FROM jsonb_each(?1)
     WHERE schedules.pipeline_id = value->>'schedule' AND schedules.rev = value->>'rev'";

@@ -10,14 +10,16 @@ use crate::contract::store::{
     Due, Fire, FireOutcome, Fired, Result, ScheduleStore, StoreError, StoreErrorKind,
     StoredPipeline, Submitted,
 };
-use crate::model::{Cursor, FireRecord, Page, PageRequest, PipelineId, Schedule, Timestamp};
-use crate::schedule::next_fire;
+use crate::model::{
+    Cursor, FireRecord, NextFire, Page, PageRequest, PipelineId, Schedule, Timestamp,
+};
+use crate::schedule::next_start;
 
 #[derive(Default)]
 pub(super) struct Schedules {
     /// Rows stay when a schedule goes: `rev` must not begin anew.
     rows: HashMap<PipelineId, Row>,
-    /// By `next_fire_at`.
+    /// By when the job of the next fire is made.
     due: BTreeSet<(Timestamp, PipelineId)>,
     fires: BTreeMap<(PipelineId, Timestamp), FireRecord>,
 }
@@ -27,7 +29,7 @@ struct Row {
     is_there: bool,
     rev: u64,
     is_paused: bool,
-    next_fire_at: Option<Timestamp>,
+    next: Option<NextFire>,
     last_fire_at: Option<Timestamp>,
 }
 
@@ -48,8 +50,8 @@ impl Schedules {
         let is_same = before.is_some_and(|before| before.document.has_schedule_of(&after.document));
         row.is_paused &= row.is_there;
         if !(row.is_there && is_same) {
-            let next = next_fire(&after.document, now);
-            row.next_fire_at = next.filter(|_| !row.is_paused);
+            let next = next_start(&after.document, id, now);
+            row.next = next.filter(|_| !row.is_paused);
         }
         row.is_there = true;
         self.write(id, row);
@@ -61,7 +63,7 @@ impl Schedules {
             let gone = Row {
                 is_there: false,
                 is_paused: false,
-                next_fire_at: None,
+                next: None,
                 ..row
             };
             self.write(id, gone);
@@ -70,10 +72,10 @@ impl Schedules {
 
     /// Writes a row under the next `rev`.
     fn write(&mut self, id: PipelineId, row: Row) {
-        if let Some(next) = self.rows.get(&id).and_then(|old| old.next_fire_at) {
-            self.due.remove(&(next, id));
+        if let Some(next) = self.rows.get(&id).and_then(|old| old.next) {
+            self.due.remove(&(next.starts_at, id));
         }
-        self.due.extend(row.next_fire_at.map(|next| (next, id)));
+        self.due.extend(row.next.map(|next| (next.starts_at, id)));
         let rev = row.rev + 1;
         self.rows.insert(id, Row { rev, ..row });
     }
@@ -106,7 +108,8 @@ impl State {
             document: stored.document.clone(),
             rev: row.rev,
             is_paused: row.is_paused,
-            next_fire_at: row.next_fire_at,
+            next_fire_at: row.next.map(|next| next.at),
+            next_start_at: row.next.map(|next| next.starts_at),
             last_fire_at: row.last_fire_at,
         })
     }
@@ -117,7 +120,7 @@ impl State {
         let Some(mut row) = row else {
             return Ok(Fired::Lost);
         };
-        row.next_fire_at = fire.next;
+        row.next = fire.next;
         let key = (id, fire.nominal);
         if self.schedules.fires.contains_key(&key) {
             self.schedules.write(id, row);
@@ -152,7 +155,7 @@ impl ScheduleStore for MemoryStore {
     async fn due(&self, limit: usize) -> Result<Due> {
         let (state, now) = self.lock();
         let due = state.schedules.due.iter();
-        let due = due.take_while(|(next, _)| *next <= now).take(limit);
+        let due = due.take_while(|(start, _)| *start <= now).take(limit);
         let schedules = due.filter_map(|(_, id)| state.schedule(*id)).collect();
         Ok(Due { now, schedules })
     }
@@ -165,7 +168,7 @@ impl ScheduleStore for MemoryStore {
     async fn pause(&self, schedule: PipelineId) -> Result<()> {
         let (mut state, _) = self.lock();
         state.schedules.change("pause", schedule, |row| {
-            row.next_fire_at = None;
+            row.next = None;
             !std::mem::replace(&mut row.is_paused, true)
         })
     }
@@ -173,9 +176,9 @@ impl ScheduleStore for MemoryStore {
     async fn resume(&self, schedule: PipelineId) -> Result<()> {
         let (mut state, now) = self.lock();
         let stored = state.pipelines.current_of(schedule);
-        let next = stored.and_then(|stored| next_fire(&stored.document, now));
+        let next = stored.and_then(|stored| next_start(&stored.document, schedule, now));
         state.schedules.change("resume", schedule, |row| {
-            row.next_fire_at = next;
+            row.next = next;
             std::mem::replace(&mut row.is_paused, false)
         })
     }

@@ -32,7 +32,7 @@ pub use pipeline::{
     Calendar, CalendarRule, Catchup, Concurrency, ExecutorKind, ForEach, Hook, Hooks, OnLimit,
     Pipeline, Resources, RetryPolicy, Step, When,
 };
-pub use schedule::{FireRecord, Schedule};
+pub use schedule::{FireRecord, NextFire, Schedule};
 pub use status::{JobStatus, SkipReason, StepStatus, TriggerRule, TriggerType};
 pub use step::{Artifact, ArtifactName};
 pub use step_error::{BoxError, StepError};

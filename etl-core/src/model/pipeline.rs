@@ -34,6 +34,10 @@ pub struct Pipeline {
     /// What becomes of fires that came while no scheduler ran.
     #[serde(default, skip_serializing_if = "is_default")]
     pub catchup: Catchup,
+    /// The job of a fire starts up to so many seconds after it: pipelines that are due together don't start together.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(range(max = 3600))]
+    pub start_jitter_seconds: u32,
     /// Whether its schedule fires.
     #[serde(default = "default_true")]
     pub is_active: bool,
@@ -146,6 +150,7 @@ impl Pipeline {
                 pipeline.schedule.clone(),
                 pipeline.timezone.clone(),
                 pipeline.calendar.clone(),
+                pipeline.start_jitter_seconds,
                 pipeline.is_active,
             )
         };
@@ -162,6 +167,7 @@ impl Pipeline {
             timezone: default_timezone(),
             calendar: None,
             catchup: Catchup::default(),
+            start_jitter_seconds: 0,
             is_active: true,
             tags: Vec::new(),
             parameters: None,

@@ -22,8 +22,19 @@ pub struct Schedule {
     pub is_paused: bool,
     /// The first fire that was not decided yet. `None` if it is paused or inactive, or never comes again.
     pub next_fire_at: Option<Timestamp>,
+    /// When the job of that fire is made: then, or later within `start_jitter_seconds`.
+    pub next_start_at: Option<Timestamp>,
     /// The nominal time of the last fire that made a job.
     pub last_fire_at: Option<Timestamp>,
+}
+
+/// A fire that was not decided yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NextFire {
+    /// Its nominal time, by the schedule.
+    pub at: Timestamp,
+    /// When its job is made, not before `at`.
+    pub starts_at: Timestamp,
 }
 
 /// What became of a fire.

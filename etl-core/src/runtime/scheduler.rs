@@ -106,33 +106,39 @@ impl Scheduler {
 /// What comes of the first undecided fire of a schedule that is due.
 fn decide(schedule: &Schedule, now: Timestamp) -> Option<Fire> {
     let first = schedule.next_fire_at?;
-    let fire = |nominal, outcome, next| {
+    let id = schedule.pipeline.id;
+    let fire = |outcome, next| {
         Some(Fire {
-            schedule: schedule.pipeline.id,
+            schedule: id,
             rev: schedule.rev,
-            nominal,
+            nominal: first,
             outcome,
             next,
         })
     };
     let skipped = |reason: String, next| {
         tracing::warn!(pipeline = %schedule.pipeline.name, nominal = %first, reason, "fire left out");
-        fire(first, FireOutcome::Skipped(reason), next)
+        fire(FireOutcome::Skipped(reason), next)
     };
     let timetable = match Timetable::of(&schedule.document) {
         Ok(Some(timetable)) => timetable,
         Ok(None) => return skipped("the pipeline has no schedule".into(), None),
         Err(error) => return skipped(format!("the schedule can't be read: {error}"), None),
     };
+    let start_of = |fire| timetable.start_of(id, fire);
     let catchup = schedule.document.catchup;
     let kept = match catchup {
         Catchup::None | Catchup::Last => 1,
         Catchup::All => MOST_CAUGHT_UP,
     };
     let before = Timestamp::from_micros(first.as_micros().saturating_sub(1));
-    let mut due = timetable.latest(before, now, kept);
+    // One more: the last of them may have come and not start yet. Those before it do, because no job starts after the next fire.
+    let mut due = timetable.latest(before, now, kept + 1);
+    let coming = due.pop_if(|last| *last != first && start_of(*last).starts_at > now);
+    let after_now = || coming.or_else(|| timetable.next(now)).map(start_of);
+    due.drain(..due.len().saturating_sub(kept));
     if catchup == Catchup::None {
-        due.retain(|fire| now.since(*fire) < MISSED_AFTER);
+        due.retain(|fire| now.since(start_of(*fire).starts_at) < MISSED_AFTER);
     }
     match due.first() {
         Some(&at) if at == first => {}
@@ -140,7 +146,7 @@ fn decide(schedule: &Schedule, now: Timestamp) -> Option<Fire> {
         None if timetable.next(before) != Some(first) => {
             return skipped(
                 "the schedule does not come then any more".into(),
-                timetable.next(now),
+                after_now(),
             );
         }
         kept => {
@@ -150,17 +156,21 @@ fn decide(schedule: &Schedule, now: Timestamp) -> Option<Fire> {
             );
             let reason =
                 format!("missed: nobody fired it in time, and catchup makes up for {what}");
-            let next = kept.copied().or_else(|| timetable.next(now));
+            let next = kept.copied().map(start_of).or_else(after_now);
             return skipped(reason, next);
         }
     }
-    let next = timetable.next(first);
+    let next = timetable.next(first).map(start_of);
     let mut trigger = Trigger::new(TriggerType::Scheduled, By::scheduler(), Map::new());
     trigger.scheduled_for = Some(first);
-    trigger.idempotency_key = Some(format!("schedule:{}:{first}", schedule.pipeline.id));
-    let id = JobId(Uuid::now_v7());
-    match new_job(id, &schedule.pipeline, &schedule.document, trigger) {
-        Ok(job) => fire(first, FireOutcome::Job(Box::new(job)), next),
+    trigger.idempotency_key = Some(format!("schedule:{id}:{first}"));
+    match new_job(
+        JobId(Uuid::now_v7()),
+        &schedule.pipeline,
+        &schedule.document,
+        trigger,
+    ) {
+        Ok(job) => fire(FireOutcome::Job(Box::new(job)), next),
         Err(error) => skipped(error.to_string(), next),
     }
 }

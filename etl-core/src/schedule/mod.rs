@@ -15,4 +15,4 @@ mod zone;
 pub use calendar::{BusinessCalendar, CalendarFault, DayOff};
 pub use cron::{Cron, CronFault};
 pub use preview::{Fate, Planned, Preview};
-pub use timetable::{Timetable, TimetableError, next_fire};
+pub use timetable::{Timetable, TimetableError, next_fire, next_start};

@@ -1,13 +1,14 @@
 //! Fires compared with what a scan of all minutes finds, known days on which clocks changed, and calendars.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use chrono::{Datelike, NaiveDate, NaiveDateTime, TimeDelta, TimeZone, Timelike};
 use chrono_tz::Tz;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Calendar, CalendarRule, Pipeline, Timestamp};
+use crate::model::{Calendar, CalendarRule, Pipeline, PipelineId, Timestamp};
 
 /// Zones whose clocks change by an hour, by half an hour, at midnight, in the south, or left out a whole day.
 const ZONES: [Tz; 8] = [
@@ -568,4 +569,37 @@ fn a_schedule_that_its_calendar_never_lets_through_ends() {
     assert_eq!(christmas.next(at("2026-01-01T00:00:00Z")), None);
     let saturdays = moved("* * * * 6", "br", CalendarRule::Skip);
     assert_eq!(saturdays.next(at("2026-01-01T00:00:00Z")), None);
+}
+
+#[test]
+fn jobs_start_spread_within_the_jitter_and_before_the_next_fire() {
+    let ids = (0..200_u128).map(|n| PipelineId(uuid::Uuid::from_u128(n << 70 | n)));
+    let mut pipeline = scheduled("* * * * *", "UTC");
+    for (jitter, most) in [(0, 0), (20, 20), (3600, 60), (u32::MAX, 60)] {
+        pipeline.start_jitter_seconds = jitter;
+        let timetable = Timetable::of(&pipeline).unwrap().unwrap();
+        let mut starts = std::collections::BTreeSet::new();
+        for id in ids.clone() {
+            for minute in 0..10 {
+                let fire = at("2026-01-01T00:00:00Z") + Duration::from_mins(minute);
+                let next = timetable.start_of(id, fire);
+                assert_eq!(next, timetable.start_of(id, fire));
+                let after = next.starts_at.since(fire);
+                assert!(next.at == fire && after.as_secs() < most.max(1));
+                assert!(most > 0 || after.is_zero());
+                starts.insert(after.as_secs());
+            }
+        }
+        assert_eq!(starts.len(), usize::try_from(most.max(1)).unwrap());
+    }
+    // Of one that comes once, the whole jitter.
+    let mut once = scheduled("0 0 29 2 *", "UTC");
+    once.start_jitter_seconds = 3600;
+    let once = Timetable::of(&once).unwrap().unwrap();
+    let leap_day = once.next(at("2027-01-01T00:00:00Z")).unwrap();
+    assert!(
+        once.start_of(PipelineId(uuid::Uuid::nil()), leap_day)
+            .starts_at
+            < leap_day + Duration::from_hours(1)
+    );
 }

@@ -10,10 +10,12 @@ use super::calendar::BusinessCalendar;
 use super::cron::{Cron, CronFault};
 use super::preview::Preview;
 use super::zone;
-use crate::model::{Calendar, CalendarRule, Pipeline, Timestamp};
+use crate::model::{Calendar, CalendarRule, NextFire, Pipeline, PipelineId, Timestamp, spread};
 
 /// So many stretches of days are looked over for one that a calendar lets through; then the schedule counts as over.
 const MOST_TRIES: usize = 5_000;
+/// The longest jitter there is, in seconds.
+const LONGEST_JITTER: u32 = 3_600;
 /// So many months are looked over for one that has enough business days.
 const MOST_MONTHS: usize = 1_200;
 
@@ -22,6 +24,8 @@ const MOST_MONTHS: usize = 1_200;
 pub struct Timetable {
     pub(super) zone: Tz,
     pub(super) terms: Terms,
+    /// How long after its fire a job may start.
+    jitter: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -62,10 +66,21 @@ pub enum TimetableError {
 
 /// The first fire of a pipeline after an instant. `None` if it has no schedule, is not active, or never comes again.
 pub fn next_fire(pipeline: &Pipeline, after: Timestamp) -> Option<Timestamp> {
+    active(pipeline)?.next(after)
+}
+
+/// As [`next_fire`], with the time at which its job starts; `id` is the pipeline's.
+pub fn next_start(pipeline: &Pipeline, id: PipelineId, after: Timestamp) -> Option<NextFire> {
+    let timetable = active(pipeline)?;
+    Some(timetable.start_of(id, timetable.next(after)?))
+}
+
+/// The timetable of a pipeline that fires.
+fn active(pipeline: &Pipeline) -> Option<Timetable> {
     if !pipeline.is_active {
         return None;
     }
-    Timetable::of(pipeline).ok().flatten()?.next(after)
+    Timetable::of(pipeline).ok().flatten()
 }
 
 impl Timetable {
@@ -101,7 +116,29 @@ impl Timetable {
             }
             (None, None) => return Ok(None),
         };
-        Ok(Some(Self { zone, terms }))
+        let jitter = pipeline.start_jitter_seconds.min(LONGEST_JITTER);
+        Ok(Some(Self {
+            zone,
+            terms,
+            jitter: Duration::from_secs(jitter.into()),
+        }))
+    }
+
+    /// A fire with the time at which its job starts: within the jitter and before the next fire, at a point that the pipeline
+    /// and the fire give. Whoever asks gets the same, and pipelines that are due together are spread.
+    pub fn start_of(&self, id: PipelineId, fire: Timestamp) -> NextFire {
+        let mut within = self.jitter;
+        if !within.is_zero()
+            && let Some(next) = self.next(fire)
+        {
+            within = within.min(next.since(fire));
+        }
+        let (high, low) = id.0.as_u64_pair();
+        let part = spread::fraction(low, [high, fire.as_micros().cast_unsigned()]);
+        NextFire {
+            at: fire,
+            starts_at: fire + within.mul_f64(part),
+        }
     }
 
     /// The first fire after an instant. `None` if there is none any more.

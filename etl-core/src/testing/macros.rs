@@ -184,6 +184,7 @@ macro_rules! __store_cases {
             schedule {
                 a_schedule_comes_and_goes_with_its_pipeline,
                 what_is_due_is_not_lost_by_a_change_of_a_step,
+                a_schedule_is_due_when_the_job_of_its_fire_starts,
                 what_is_due_comes_earliest_first_and_no_more_than_asked_for,
                 a_due_schedule_has_its_pipelines_current_version,
                 a_fire_its_job_and_the_next_fire_become_true_together,

@@ -251,6 +251,38 @@ async fn catchup_says_what_becomes_of_fires_that_nobody_was_there_for() {
 }
 
 #[tokio::test]
+async fn what_was_missed_is_told_once_however_many_tell_it_and_whatever_goes_wrong() {
+    for (catchup, jobs) in [
+        (Catchup::None, vec![]),
+        (Catchup::Last, vec!["05:00", "10:00"]),
+    ] {
+        for seed in 0..40 {
+            let stage = Stage::new();
+            let pipeline = stage.put(hourly(catchup)).await;
+            for outage in 0..2 {
+                stage.clock.advance(HOUR * 5 + MINUTE * 10);
+                let schedulers = [0, 1, 2].map(|of| {
+                    let seed = seed * 100 + outage * 3 + of;
+                    Scheduler::new(Arc::new(Flaky::by_seed(stage.store.clone(), seed)))
+                });
+                for _ in 0..4 {
+                    let [one, two, three] = &schedulers;
+                    let _ = tokio::join!(one.tick(), two.tick(), three.tick());
+                }
+                stage.settle().await;
+            }
+            let mut decided = stage.decided(&pipeline).await;
+            decided.retain(|(_, reason)| reason.is_some());
+            let missed: Vec<_> = decided.iter().map(|(nominal, _)| &nominal[3..]).collect();
+            assert_eq!(missed, ["06:00", "01:00"], "{catchup:?}, seed {seed}");
+            let nominals = stage.nominals().await;
+            let made: Vec<_> = nominals.iter().map(|nominal| &nominal[3..]).collect();
+            assert_eq!(made, jobs, "{catchup:?}, seed {seed}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_fire_that_is_a_little_late_was_not_missed() {
     let stage = Stage::new();
     stage.put(hourly(Catchup::None)).await;
@@ -258,6 +290,75 @@ async fn a_fire_that_is_a_little_late_was_not_missed() {
     assert_eq!(stage.settle().await, 1);
     stage.clock.advance(HOUR + MINUTE * 2);
     assert_eq!(stage.settle().await, 0);
+}
+
+/// When the first fire of a pipeline that is put now starts.
+async fn next_start(stage: &Stage, pipeline: &StoredPipeline) -> (Timestamp, Timestamp) {
+    let schedule = stage.store.schedule(pipeline.reference.id).await;
+    let schedule = schedule.unwrap().unwrap();
+    (
+        schedule.next_fire_at.unwrap(),
+        schedule.next_start_at.unwrap(),
+    )
+}
+
+#[tokio::test]
+async fn a_job_of_a_spread_schedule_starts_later_and_is_of_the_nominal_time() {
+    for catchup in [Catchup::None, Catchup::Last, Catchup::All] {
+        let stage = Stage::new();
+        let spread = Pipeline {
+            start_jitter_seconds: 3600,
+            ..hourly(catchup)
+        };
+        let pipeline = stage.put(spread).await;
+        let mut nominals = Vec::new();
+        for _ in 0..5 {
+            let (fire, start) = next_start(&stage, &pipeline).await;
+            assert!(fire < start && start < fire + HOUR);
+            stage.clock.set(start - Duration::from_micros(1));
+            assert_eq!(stage.settle().await, 0);
+            // Late by less than what counts as missed.
+            stage.clock.set(start + Duration::from_secs(1));
+            assert_eq!(stage.settle().await, 1, "{catchup:?}");
+            nominals.push(short(fire));
+            assert_eq!(stage.nominals().await, nominals);
+        }
+        assert!(
+            stage
+                .decided(&pipeline)
+                .await
+                .iter()
+                .all(|(_, why)| why.is_none())
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_has_come_and_does_not_start_yet_was_not_missed() {
+    for catchup in [Catchup::None, Catchup::Last, Catchup::All] {
+        let stage = Stage::new();
+        let spread = Pipeline {
+            start_jitter_seconds: 3600,
+            ..hourly(catchup)
+        };
+        let pipeline = stage.put(spread).await;
+        let (first, _) = next_start(&stage, &pipeline).await;
+        // Nobody was there for three of them, and the fourth has come and does not start yet.
+        let fourth = first + HOUR * 3;
+        stage.clock.set(fourth);
+        let jobs = match catchup {
+            Catchup::None => 0,
+            Catchup::Last => 1,
+            Catchup::All => 3,
+        };
+        // The third may just have started.
+        let made = stage.settle().await;
+        assert!(made == jobs || (catchup == Catchup::None && made == 1));
+        let (fire, start) = next_start(&stage, &pipeline).await;
+        assert_eq!(fire, fourth);
+        stage.clock.set(start);
+        assert_eq!(stage.settle().await, 1, "{catchup:?}");
+    }
 }
 
 #[tokio::test]

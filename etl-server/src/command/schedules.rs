@@ -119,6 +119,11 @@ async fn show(store: &dyn Store, name: &str, args: &SchedulesArgs) -> Result<Exi
             ))
         })?;
     let planned = preview(&timetable, chrono::Utc::now().into(), args.next.into());
+    let is_spread = schedule.document.start_jitter_seconds > 0;
+    let starts_at = |planned: &Planned| {
+        let fire = planned.fate.at()?;
+        Some(timetable.start_of(schedule.pipeline.id, fire).starts_at)
+    };
     if args.json {
         let mut shown = document(&schedule);
         shown["preview"] = planned
@@ -127,6 +132,7 @@ async fn show(store: &dyn Store, name: &str, args: &SchedulesArgs) -> Result<Exi
                 json!({
                     "nominal": planned.nominal.format("%Y-%m-%dT%H:%M:%S").to_string(),
                     "fire_at": planned.fate.at(),
+                    "start_at": starts_at(planned),
                     "fate": word(&planned.fate),
                     "note": note(planned),
                 })
@@ -147,11 +153,15 @@ async fn show(store: &dyn Store, name: &str, args: &SchedulesArgs) -> Result<Exi
     for planned in &planned {
         let at = planned.fate.at();
         let local = at.and_then(|at| timetable.local(at));
+        let mut notes = Vec::from_iter(Some(note(planned)).filter(|note| !note.is_empty()));
+        let start = starts_at(planned).filter(|_| is_spread);
+        let start = start.and_then(|at| timetable.local(at));
+        notes.extend(start.map(|at| at.format("its job starts at %H:%M:%S").to_string()));
         next.add_row([
             local.map_or_else(|| "–".into(), |at| at.format(LOCAL).to_string()),
             at.map(|at| at.to_string()[..19].replace('T', " "))
                 .unwrap_or_default(),
-            note(planned),
+            notes.join("; "),
         ]);
     }
     text.push_str(&format!("{next}\n"));
@@ -259,9 +269,11 @@ fn document(schedule: &Schedule) -> Value {
         "timezone": document.timezone,
         "calendar": document.calendar,
         "catchup": document.catchup,
+        "start_jitter_seconds": document.start_jitter_seconds,
         "is_active": document.is_active,
         "is_paused": schedule.is_paused,
         "next_fire_at": schedule.next_fire_at,
+        "next_start_at": schedule.next_start_at,
         "last_fire_at": schedule.last_fire_at,
     })
 }

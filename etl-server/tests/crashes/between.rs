@@ -138,7 +138,7 @@ async fn a_scheduler_that_dies_anywhere_in_a_fire_neither_loses_nor_doubles_it()
     let (_, by_hand) = fleet.submit_file(&every_second).await;
     fleet
         .database
-        .run("UPDATE schedules SET is_paused = true, next_fire_at = NULL")
+        .run("UPDATE schedules SET is_paused = true, next_fire_at = NULL, next_start_at = NULL")
         .await;
     for place in PLACES {
         fleet.database.run(place.prepare).await;
@@ -148,9 +148,10 @@ async fn a_scheduler_that_dies_anywhere_in_a_fire_neither_loses_nor_doubles_it()
         let due = fleet
             .database
             .text(
-                "UPDATE schedules SET is_paused = false, rev = rev + 1, next_fire_at = greatest(
+                "UPDATE schedules SET is_paused = false, rev = rev + 1, next_fire_at = at, next_start_at = at
+                 FROM (SELECT greatest(
                      date_trunc('second', clock_timestamp()),
-                     (SELECT max(nominal) + interval '1 second' FROM schedule_fires))
+                     (SELECT max(nominal) + interval '1 second' FROM schedule_fires)) AS at) due
                  RETURNING next_fire_at::text",
             )
             .await;
@@ -184,7 +185,7 @@ async fn a_scheduler_that_dies_anywhere_in_a_fire_neither_loses_nor_doubles_it()
         assert_eq!(fleet.database.number(&jobs).await, 1, "{}", place.name);
         fleet
             .database
-            .run("UPDATE schedules SET is_paused = true, rev = rev + 1, next_fire_at = NULL")
+            .run("UPDATE schedules SET is_paused = true, rev = rev + 1, next_fire_at = NULL, next_start_at = NULL")
             .await;
     }
     // Every fire has its job, and no job has two.

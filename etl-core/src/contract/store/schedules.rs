@@ -5,7 +5,9 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 
 use super::error::Result;
-use crate::model::{FireRecord, NewJob, Page, PageRequest, PipelineId, Schedule, Timestamp};
+use crate::model::{
+    FireRecord, NewJob, NextFire, Page, PageRequest, PipelineId, Schedule, Timestamp,
+};
 
 /// Keeps the schedules of pipelines. Nothing writes them but the catalog's pipelines, their fires, and pausing.
 ///
@@ -17,8 +19,8 @@ use crate::model::{FireRecord, NewJob, Page, PageRequest, PipelineId, Schedule, 
 /// - A new version with a schedule ([`Pipeline::has_schedule`]) puts the schedule, one without takes it away, and so does
 ///   removing the pipeline. A put that makes no new version leaves it alone.
 /// - If the version before was current and [had the same schedule](crate::model::Pipeline::has_schedule_of),
-///   `next_fire_at` and the pause stay as they are: what is due is not lost by a change of a step. Else `next_fire_at` is
-///   [`schedule::next_fire`](crate::schedule::next_fire) of the document after now, and a pause stays if the schedule was
+///   the next fire and the pause stay as they are: what is due is not lost by a change of a step. Else the next fire is
+///   [`schedule::next_start`](crate::schedule::next_start) of the document after now, and a pause stays if the schedule was
 ///   there.
 /// - `rev` is raised by every new version, fire, pause and resumption, and MUST NOT be given twice for a pipeline, also if
 ///   its schedule was away in between. `last_fire_at` outlives a schedule that was away.
@@ -27,8 +29,8 @@ use crate::model::{FireRecord, NewJob, Page, PageRequest, PipelineId, Schedule, 
 /// [`Pipeline::has_schedule`]: crate::model::Pipeline::has_schedule
 #[async_trait]
 pub trait ScheduleStore: Send + Sync + Debug + 'static {
-    /// Schedules whose `next_fire_at` has come, earliest first, then by id; at most `limit`. Paused and inactive ones have
-    /// no `next_fire_at`.
+    /// Schedules whose `next_start_at` has come, earliest first, then by id; at most `limit`. Paused and inactive ones have
+    /// no next fire.
     async fn due(&self, limit: usize) -> Result<Due>;
 
     /// Decides a fire: its job or the reason for none, its row under (schedule, nominal time), and the schedule's next
@@ -36,7 +38,7 @@ pub trait ScheduleStore: Send + Sync + Debug + 'static {
     ///
     /// 1. The schedule is not there, or its `rev` is not the given one: `Lost`, and nothing is changed.
     /// 2. The nominal time has a row, or the job's id or key is known: `Known`. No job is made and the row that is there
-    ///    stays; `next_fire_at` and `rev` move on.
+    ///    stays; the next fire and `rev` move on.
     /// 3. `Fired`. A job is submitted as by [`JobStore::submit`](super::JobStore::submit), with all that
     ///    `concurrency.on_limit` asks for; `last_fire_at` becomes its nominal time. One that is skipped leaves
     ///    `last_fire_at` as it is.
@@ -45,7 +47,7 @@ pub trait ScheduleStore: Send + Sync + Debug + 'static {
     /// Those of `submit`; then nothing is changed.
     async fn fire(&self, fire: Fire) -> Result<Fired>;
 
-    /// Stops a schedule until [`resume`](Self::resume): `is_paused`, without `next_fire_at`. One that is paused stays as it
+    /// Stops a schedule until [`resume`](Self::resume): `is_paused`, without a next fire. One that is paused stays as it
     /// is.
     ///
     /// # Errors
@@ -91,7 +93,7 @@ pub struct Fire {
     /// What comes of it.
     pub outcome: FireOutcome,
     /// The first fire that stays undecided. `None` if there is none any more.
-    pub next: Option<Timestamp>,
+    pub next: Option<NextFire>,
 }
 
 /// What comes of a fire.

@@ -7,10 +7,10 @@ use super::StoreFixture;
 use super::scene::Scene;
 use crate::contract::store::{Fire, FireOutcome, Fired, StoreErrorKind, StoredPipeline};
 use crate::model::{
-    JobFilter, JobStatus, NewJob, OnLimit, PageRequest, Pipeline, PipelineId, Schedule, Timestamp,
-    TriggerType,
+    JobFilter, JobStatus, NewJob, NextFire, OnLimit, PageRequest, Pipeline, PipelineId, Schedule,
+    Timestamp, TriggerType,
 };
-use crate::schedule::next_fire;
+use crate::schedule::next_start;
 use crate::testing::build::{PipelineBuilder, a_pipeline, new_job};
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -64,7 +64,7 @@ fn fire_of(schedule: &Schedule, pipeline: &StoredPipeline) -> Fire {
         rev: schedule.rev,
         nominal,
         outcome: FireOutcome::Job(Box::new(job)),
-        next: next_fire(&schedule.document, nominal),
+        next: next_start(&schedule.document, schedule.pipeline.id, nominal),
     }
 }
 
@@ -73,12 +73,18 @@ fn skipped(fire: Fire, reason: &str) -> Fire {
     Fire { outcome, ..fire }
 }
 
+fn next_of(schedule: &Schedule) -> Option<NextFire> {
+    let (at, starts_at) = schedule.next_fire_at.zip(schedule.next_start_at)?;
+    Some(NextFire { at, starts_at })
+}
+
 /// The first fire of a document after the store's now, where that is the test's.
 fn assert_next(scene: &Scene, schedule: &Schedule) {
-    let next = schedule.next_fire_at;
+    let next = next_of(schedule);
     assert!(next.is_some());
     if scene.facts.follows_clock {
-        assert_eq!(next, next_fire(&schedule.document, scene.now()));
+        let id = schedule.pipeline.id;
+        assert_eq!(next, next_start(&schedule.document, id, scene.now()));
     }
 }
 
@@ -132,7 +138,7 @@ pub(super) async fn what_is_due_is_not_lost_by_a_change_of_a_step(fixture: &dyn 
 
     let second = scene.put(scheduled("p", seconds).step("b").build()).await;
     let after = scene.schedule(id).await.unwrap();
-    assert_eq!(after.next_fire_at, before.next_fire_at);
+    assert_eq!(next_of(&after), next_of(&before));
     assert_eq!(after.pipeline, second.reference);
     assert!(after.rev > before.rev);
 
@@ -147,6 +153,43 @@ pub(super) async fn what_is_due_is_not_lost_by_a_change_of_a_step(fixture: &dyn 
     assert_next(&scene, &scene.schedule(id).await.unwrap());
 }
 
+pub(super) async fn a_schedule_is_due_when_the_job_of_its_fire_starts(fixture: &dyn StoreFixture) {
+    let scene = Scene::on(fixture).await;
+    let spread = |seconds| daily("p").with(move |p| p.start_jitter_seconds = seconds);
+    let pipeline = scene.put(spread(3600).build()).await;
+    let id = pipeline.reference.id;
+    let schedule = scene.schedule(id).await.unwrap();
+    let next = next_of(&schedule).unwrap();
+    assert_next(&scene, &schedule);
+    // One in a thousand would start within 4 s.
+    assert!(next.starts_at > next.at && next.starts_at < next.at + HOUR);
+    if scene.facts.follows_clock {
+        scene.clock.set(next.at);
+        assert!(scene.due().await.is_empty());
+        // What is on its way is not lost by a change of a step.
+        scene.put(spread(3600).step("b").build()).await;
+        let still = scene.schedule(id).await.unwrap();
+        assert_eq!(next_of(&still), Some(next));
+        scene.clock.set(next.starts_at);
+        assert_eq!(scene.due().await, ["p"]);
+    }
+    let schedule = scene.schedule(id).await.unwrap();
+    let pipeline = scene.store.pipeline("default", "p", None).await;
+    let fire = fire_of(&schedule, &pipeline.unwrap().unwrap());
+    assert_eq!(scene.store.fire(fire.clone()).await.unwrap(), Fired::Fired);
+    let after = scene.schedule(id).await.unwrap();
+    assert_eq!(after.last_fire_at, Some(next.at));
+    assert_eq!(next_of(&after), fire.next);
+    assert!(scene.due().await.is_empty());
+    let scene = scene.restart(fixture).await;
+    assert_eq!(scene.schedule(id).await, Some(after));
+
+    scene.put(spread(0).step("b").build()).await;
+    let plain = scene.schedule(id).await.unwrap();
+    assert_next(&scene, &plain);
+    assert_eq!(plain.next_start_at, plain.next_fire_at);
+}
+
 pub(super) async fn what_is_due_comes_earliest_first_and_no_more_than_asked_for(
     fixture: &dyn StoreFixture,
 ) {
@@ -158,7 +201,10 @@ pub(super) async fn what_is_due_comes_earliest_first_and_no_more_than_asked_for(
     scene.put(scheduled("far", "@yearly").build()).await;
     let schedule = scene.schedule(late.reference.id).await.unwrap();
     let fire = fire_of(&schedule, &late);
-    let next = fire.next.map(|next| next + Duration::from_millis(300));
+    let next = fire.next.map(|next| NextFire {
+        starts_at: next.starts_at + Duration::from_millis(300),
+        ..next
+    });
     let fire = skipped(Fire { next, ..fire }, "to be later");
     assert_eq!(scene.store.fire(fire).await.unwrap(), Fired::Fired);
     let early = scene.put(scheduled("early", "* * * * * *").build()).await;
@@ -175,9 +221,9 @@ pub(super) async fn what_is_due_comes_earliest_first_and_no_more_than_asked_for(
     assert_eq!(due.schedules.len(), 1);
     let first = &due.schedules[0];
     let others = scene.store.due(100).await.unwrap().schedules;
-    assert!(others.is_sorted_by_key(|due| (due.next_fire_at, due.pipeline.id)));
+    assert!(others.is_sorted_by_key(|due| (due.next_start_at, due.pipeline.id)));
     assert_eq!(first, &others[0]);
-    assert!(first.next_fire_at <= Some(due.now));
+    assert!(first.next_start_at <= Some(due.now));
     assert_eq!(scene.store.due(0).await.unwrap().schedules, []);
 }
 
@@ -195,7 +241,7 @@ pub(super) async fn a_fire_its_job_and_the_next_fire_become_true_together(
     assert_eq!(scene.store.fire(fire.clone()).await.unwrap(), Fired::Fired);
 
     let after = scene.schedule(id).await.unwrap();
-    assert_eq!(after.next_fire_at, fire.next);
+    assert_eq!(next_of(&after), fire.next);
     assert_eq!(after.last_fire_at, Some(fire.nominal));
     assert!(after.rev > before.rev);
     let record = scene.record(job.id).await;
@@ -323,7 +369,7 @@ pub(super) async fn a_nominal_time_makes_one_job_however_often_it_comes(
         assert_eq!(scene.store.fire(again).await.unwrap(), Fired::Known);
         let after = scene.schedule(id).await.unwrap();
         assert!(after.rev > now.rev);
-        assert_eq!(after.next_fire_at, fire.next);
+        assert_eq!(next_of(&after), fire.next);
     }
     assert_eq!(scene.jobs_of("p").await, 1);
     let fires = scene.store.fires(id, 10).await.unwrap();
@@ -353,7 +399,7 @@ pub(super) async fn a_paused_schedule_is_not_due_and_makes_nothing_up(fixture: &
     let pause = async || scene.store.pause(id).await.unwrap();
     pause().await;
     let paused = scene.schedule(id).await.unwrap();
-    assert!(paused.is_paused && paused.next_fire_at.is_none());
+    assert!(paused.is_paused && paused.next_fire_at.is_none() && paused.next_start_at.is_none());
     pause().await;
     assert_eq!(scene.schedule(id).await, Some(paused.clone()));
     scene.pass(Duration::from_secs(2)).await;

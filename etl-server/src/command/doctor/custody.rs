@@ -122,7 +122,7 @@ pub(super) fn of_step(step: &StepRecord, job: &Custody) -> Custody {
 
 /// A schedule that will fire.
 pub(super) fn of_schedule(schedule: &Schedule, now: Timestamp) -> Option<Custody> {
-    let next = schedule.next_fire_at?;
+    let next = schedule.next_start_at?;
     let problem = overdue(now, next).map(|waited| format!("nobody fired it: {waited}"));
     Some(Custody {
         kind: "schedule",
@@ -243,12 +243,13 @@ mod tests {
             rev: 1,
             is_paused: false,
             next_fire_at: None,
+            next_start_at: None,
             last_fire_at: None,
         };
         assert_eq!(of_schedule(&schedule, NOW), None);
-        schedule.next_fire_at = Some(NOW + Duration::from_secs(1));
+        schedule.next_start_at = Some(NOW + Duration::from_secs(1));
         assert_eq!(of_schedule(&schedule, NOW).unwrap().problem, None);
-        schedule.next_fire_at = Some(ago(61));
+        schedule.next_start_at = Some(ago(61));
         let late = of_schedule(&schedule, NOW).unwrap();
         assert_eq!(
             late.problem.as_deref(),

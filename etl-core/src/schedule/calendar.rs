@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use chrono::{Datelike, Days, NaiveDate, Weekday};
 
+use super::stretches::Stretches;
 use crate::model::{Calendar, CalendarRule};
 
 /// The calendars that are shipped: name and data.
@@ -15,7 +16,7 @@ const SHIPPED: [(&str, &str); 2] = [
     ("br", include_str!("calendars/br.txt")),
 ];
 
-/// The longest stretch without a business day that is looked over, in days.
+/// The longest stretch of weekends and rules that is looked over for a business day, in days.
 const LONGEST_STRETCH: usize = 400;
 
 /// Which days are no business days.
@@ -35,6 +36,8 @@ pub struct BusinessCalendar {
     weekend: Vec<Weekday>,
     rules: Vec<Rule>,
     dates: BTreeMap<NaiveDate, String>,
+    /// The days off around `dates`.
+    stretches: Stretches,
 }
 
 /// Why a day is no business day.
@@ -95,6 +98,7 @@ impl BusinessCalendar {
             weekend: vec![Weekday::Sat, Weekday::Sun],
             rules: Vec::new(),
             dates: BTreeMap::new(),
+            stretches: Stretches::default(),
         }
     }
 
@@ -122,7 +126,14 @@ impl BusinessCalendar {
             let date = NaiveDate::parse_from_str(date, "%Y-%m-%d").ok()?;
             found.dates.entry(date).or_default();
         }
-        Some(found)
+        Some(found.gathered())
+    }
+
+    /// The calendar when all its days are known.
+    fn gathered(mut self) -> Self {
+        let days = self.dates.keys().copied();
+        self.stretches = Stretches::around(days, |day| !self.is_business(day));
+        self
     }
 
     /// The single days of it: what a document can bring along. Rules are not among them.
@@ -138,19 +149,23 @@ impl BusinessCalendar {
     /// Why a day is no business day; `None` for one that is.
     pub fn day_off(&self, date: NaiveDate) -> Option<DayOff> {
         // A holiday's name says more than the day of the week.
-        let by_rule = self.rules.iter().find(|rule| self.is_day_of(rule, date));
-        let by_rule = by_rule.map(|rule| rule.name.clone());
-        let holiday = by_rule.or_else(|| self.dates.get(&date).cloned());
-        holiday.map(DayOff::Holiday).or_else(|| {
-            let weekday = date.weekday();
-            let is_off = self.weekend.contains(&weekday);
-            is_off.then_some(DayOff::Weekend(weekday))
+        let holiday = self.holiday(date).map(|name| DayOff::Holiday(name.into()));
+        holiday.or_else(|| {
+            let is_off = self.weekend.contains(&date.weekday());
+            is_off.then_some(DayOff::Weekend(date.weekday()))
         })
     }
 
     /// Whether it is a business day.
     pub fn is_business(&self, date: NaiveDate) -> bool {
-        self.day_off(date).is_none()
+        !self.weekend.contains(&date.weekday()) && self.holiday(date).is_none()
+    }
+
+    /// The name of the holiday that a day is.
+    fn holiday(&self, date: NaiveDate) -> Option<&str> {
+        let by_rule = self.rules.iter().find(|rule| self.is_day_of(rule, date));
+        let by_rule = by_rule.map(|rule| rule.name.as_str());
+        by_rule.or_else(|| self.dates.get(&date).map(String::as_str))
     }
 
     fn is_day_of(&self, rule: &Rule, date: NaiveDate) -> bool {
@@ -177,14 +192,34 @@ impl BusinessCalendar {
 
     /// The first business day at or after a day.
     pub(super) fn at_or_after(&self, date: NaiveDate) -> Option<NaiveDate> {
-        let mut days = date.iter_days().take(LONGEST_STRETCH);
-        days.find(|day| self.is_business(*day))
+        self.nearest(date, |(_, last)| last.succ_opt(), NaiveDate::succ_opt)
     }
 
     /// The last business day at or before a day.
     pub(super) fn at_or_before(&self, date: NaiveDate) -> Option<NaiveDate> {
-        let mut days = date.iter_days().rev().take(LONGEST_STRETCH);
-        days.find(|day| self.is_business(*day))
+        self.nearest(date, |(first, _)| first.pred_opt(), NaiveDate::pred_opt)
+    }
+
+    /// The first business day from a day on, in one direction: across a stretch, or to the next day.
+    fn nearest(
+        &self,
+        mut date: NaiveDate,
+        across: impl Fn((NaiveDate, NaiveDate)) -> Option<NaiveDate>,
+        next: impl Fn(&NaiveDate) -> Option<NaiveDate>,
+    ) -> Option<NaiveDate> {
+        let mut looked_over = 0;
+        while looked_over < LONGEST_STRETCH {
+            if let Some(stretch) = self.stretches.with(date) {
+                date = across(stretch)?;
+                looked_over = 0;
+            } else if self.is_business(date) {
+                return Some(date);
+            } else {
+                date = next(&date)?;
+                looked_over += 1;
+            }
+        }
+        None
     }
 
     /// Where a rule moves the fires of a day; `None` if it leaves them out.
@@ -260,6 +295,17 @@ impl FromStr for BusinessCalendar {
                     .read(text)
                     .map_err(|message| CalendarFault { line, message })?;
             }
+        }
+        let calendar = calendar.gathered();
+        let behind_all = calendar.dates.keys().next_back().copied();
+        if calendar
+            .at_or_after(behind_all.unwrap_or_default())
+            .is_none()
+        {
+            return Err(CalendarFault {
+                line: text.lines().count(),
+                message: "no day is left that is a business day".into(),
+            });
         }
         Ok(calendar)
     }

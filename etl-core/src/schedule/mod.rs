@@ -7,6 +7,7 @@
 mod calendar;
 mod cron;
 mod preview;
+mod stretches;
 #[cfg(test)]
 mod tests;
 mod timetable;

@@ -603,3 +603,112 @@ fn jobs_start_spread_within_the_jitter_and_before_the_next_fire() {
             < leap_day + Duration::from_hours(1)
     );
 }
+
+/// A pipeline whose calendar has these holidays.
+fn with_holidays(
+    schedule: &str,
+    rule: CalendarRule,
+    holidays: impl Iterator<Item = NaiveDate>,
+) -> Pipeline {
+    let mut pipeline = scheduled(schedule, "UTC");
+    pipeline.calendar = Some(Calendar {
+        name: "ours".into(),
+        rule: Some(rule),
+        nth_business_day: None,
+        at: None,
+        holidays: holidays.map(|day| day.to_string()).collect(),
+    });
+    pipeline
+}
+
+#[test]
+fn fires_are_moved_over_a_stretch_of_holidays_however_long_it_is() {
+    // From a Monday to a Tuesday.
+    let holidays = || day("2026-01-05").iter_days().take(10_000 - 2);
+    let (before, behind) = ("2026-01-02", "2053-05-22");
+    assert_eq!(holidays().nth(9_997), Some(day("2053-05-20")));
+    for (schedule, rule, expected) in [
+        (
+            "0 6 * * *",
+            CalendarRule::Skip,
+            vec!["2053-05-21T06:00", "2053-05-22T06:00"],
+        ),
+        (
+            "0 6 * * *",
+            CalendarRule::RollForward,
+            vec!["2053-05-21T06:00", "2053-05-22T06:00"],
+        ),
+        (
+            "0 6 * * *",
+            CalendarRule::RollBack,
+            vec!["2053-05-21T06:00", "2053-05-22T06:00"],
+        ),
+        (
+            "0 6 1 * *",
+            CalendarRule::RollForward,
+            vec!["2053-05-21T06:00", "2053-06-02T06:00"],
+        ),
+        (
+            "*/10 6 * * *",
+            CalendarRule::RollForward,
+            vec!["2053-05-21T06:00", "2053-05-21T06:10"],
+        ),
+    ] {
+        let timetable = timetable(&with_holidays(schedule, rule, holidays()));
+        let found = fires(&timetable, &format!("{before}T12:00:00Z"), 2);
+        assert_eq!(found, expected, "{schedule}, {rule:?}");
+        assert!(timetable.next(at(&format!("{behind}T12:00:00Z"))).is_some());
+    }
+    // All that is moved back comes on the last business day before.
+    let back = timetable(&with_holidays(
+        "0 6 * * *",
+        CalendarRule::RollBack,
+        holidays(),
+    ));
+    assert_eq!(
+        fires(&back, "2026-01-02T05:00:00Z", 1),
+        ["2026-01-02T06:00"]
+    );
+}
+
+#[test]
+fn a_hundred_thousand_holidays_are_looked_over_in_no_time() {
+    // All days but the first of each month, which is every rule's only business day.
+    let first = day("1950-01-01");
+    let holidays = || first.iter_days().filter(|day| day.day() > 1).take(100_000);
+    let mut fires = 0;
+    let began = std::time::Instant::now();
+    for rule in [
+        CalendarRule::Skip,
+        CalendarRule::RollForward,
+        CalendarRule::RollBack,
+    ] {
+        let timetable = timetable(&with_holidays("0 6 * * *", rule, holidays()));
+        let all = timetable.fires(at("1950-02-01T00:00:00Z"), at("2220-01-01T00:00:00Z"));
+        fires += all
+            .map(|fire| assert_eq!(fire.to_datetime().unwrap().day(), 1))
+            .count();
+    }
+    assert!(fires > 3 * 12 * 150, "{fires}");
+    // A debug build takes half a second; a walk through all days for each of them would take hours.
+    assert!(
+        began.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[test]
+fn a_calendar_without_a_business_day_is_refused() {
+    let days = day("2024-01-01").iter_days().take(366);
+    let all: Vec<_> = days
+        .map(|day| format!("yearly {}", day.format("%m-%d")))
+        .collect();
+    let fault = all.join("\n").parse::<BusinessCalendar>().unwrap_err();
+    assert_eq!(
+        fault.to_string(),
+        "line 366: no day is left that is a business day"
+    );
+    // One that has one in four years is one.
+    assert!(all[..365].join("\n").parse::<BusinessCalendar>().is_ok());
+}

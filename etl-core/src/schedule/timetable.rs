@@ -170,7 +170,7 @@ impl Timetable {
         }
     }
 
-    /// Goes from one business day to the next that has fires, and takes the first of all days whose fires it has.
+    /// Goes from one business day to the next that has fires.
     fn next_moved(
         &self,
         cron: &Cron,
@@ -187,17 +187,17 @@ impl Timetable {
         for _ in 0..MOST_TRIES {
             let source = cron.at_or_after(from.and_time(NaiveTime::MIN))?.date();
             let Some(target) = calendar.target(source, rule) else {
-                from = source.succ_opt()?;
+                from = calendar.at_or_after(source.succ_opt()?)?;
                 continue;
             };
-            let (_, last) = calendar.sources(target, rule);
-            if target >= today {
-                let days = source.iter_days().take_while(|day| *day <= last);
-                let fires = days.filter_map(|day| self.first_on(cron, day, target, after));
-                if let Some(first) = fires.min() {
-                    return Some(first);
-                }
+            // An expression has the same times on each of its days, so that the first day whose fires are moved to a day has
+            // them all.
+            if target >= today
+                && let Some(first) = self.first_on(cron, source, target, after)
+            {
+                return Some(first);
             }
+            let (_, last) = calendar.sources(target, rule);
             from = last.max(source).succ_opt()?;
         }
         None

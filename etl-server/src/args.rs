@@ -5,6 +5,7 @@ pub(crate) mod vault;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use etl_core::artifact::Lifetime;
 use etl_core::model::{JobId, JobStatus};
 
 /// Runs data pipelines: declared in YAML, durable from the first run, with nothing to install.
@@ -137,6 +138,15 @@ pub(crate) enum Command {
     #[command(after_help = "Example:
   etl logs -f 0199c2f4-5b5e-7d31-9a52-0d4f6f1f6f10")]
     Logs(LogsArgs),
+    /// List what the steps of a job left as artifacts
+    ///
+    /// With `--url` also a URL for each file, by which whoever has it reads the file for a time, without credentials: hand it on
+    /// like a password. Only an S3 storage has such URLs. With `--json`: {"items": [{"step", "item_index", "name", "uri",
+    /// "files": [{"path", "url", "expires_at"}]}], "next_cursor"}; `path` is empty unless the artifact is a folder.
+    #[command(after_help = "Examples:
+  etl artifacts 0199c2f4-5b5e-7d31-9a52-0d4f6f1f6f10
+  etl artifacts --url --expires 600 --json 0199c2f4-5b5e-7d31-9a52-0d4f6f1f6f10 | jq -r '.items[].files[].url'")]
+    Artifacts(ArtifactsArgs),
     /// Run a job again: go on with one that was interrupted, or repeat one that has ended
     ///
     /// A job whose process is gone (killed, power) goes on under its own id, and no step that succeeded runs again. A job
@@ -213,6 +223,7 @@ impl Command {
             Self::Connectors(args) => args.json,
             Self::Jobs(args) => args.json,
             Self::Job(args) => args.json,
+            Self::Artifacts(args) => args.json,
             Self::Retry(args) => args.json,
             Self::Cancel(args) => args.json,
             Self::Apply(args) => args.json,
@@ -361,6 +372,21 @@ pub(crate) struct LogsArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct ArtifactsArgs {
+    /// The job's id
+    pub(crate) id: JobId,
+    /// Give URLs to read them by
+    #[arg(long)]
+    pub(crate) url: bool,
+    /// How long the URLs are good for: 1 to 604800 (seven days)
+    #[arg(long, value_name = "SECONDS", default_value = "3600", requires = "url", value_parser = lifetime)]
+    pub(crate) expires: Lifetime,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct RetryArgs {
     /// The job's id
     pub(crate) id: JobId,
@@ -462,6 +488,14 @@ fn status(text: &str) -> Result<JobStatus, String> {
             .map(|status| status.as_str())
             .collect();
         format!("known are {}", known.join(", "))
+    })
+}
+
+fn lifetime(text: &str) -> Result<Lifetime, String> {
+    let seconds = text.parse().ok().and_then(Lifetime::from_seconds);
+    seconds.ok_or_else(|| {
+        let (shortest, longest) = (Lifetime::SHORTEST_SECONDS, Lifetime::LONGEST_SECONDS);
+        format!("a whole number of seconds from {shortest} to {longest} is wanted")
     })
 }
 

@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use etl_core::artifact::ArtifactStorage;
-use object_store::aws::AmazonS3Builder;
+use async_trait::async_trait;
+use axum::http::Method;
+use etl_core::artifact::{ArtifactStorage, Lifetime, PresignedUrl, Presigner};
+use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path;
+use object_store::signer::Signer;
 use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 
 use crate::deployment::unreachable;
@@ -71,16 +74,33 @@ pub(crate) fn open(url: &str) -> Result<ArtifactStorage, Failure> {
                         .hint("see AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
                 })?;
             let base = url.trim_end_matches('/').to_owned();
-            Ok(ArtifactStorage::object_store(
-                Arc::new(store),
-                Path::from(prefix),
-                base,
-            ))
+            let presigner = Arc::new(S3Presigner(store.clone()));
+            let storage = ArtifactStorage::object_store(Arc::new(store), Path::from(prefix), base);
+            Ok(storage.with_presigner(presigner))
         }
         None => Err(Failure::input(
             "storage_url is not of the form file://PATH or s3://BUCKET/PREFIX",
         )
         .hint("use file://.etl/data, say")),
+    }
+}
+
+/// Signs with the keys that the storage is used with.
+#[derive(Debug)]
+struct S3Presigner(AmazonS3);
+
+#[async_trait]
+impl Presigner for S3Presigner {
+    async fn presign_get(
+        &self,
+        location: &Path,
+        lifetime: Lifetime,
+    ) -> object_store::Result<PresignedUrl> {
+        let url = self
+            .0
+            .signed_url(Method::GET, location, lifetime.as_duration())
+            .await?;
+        Ok(PresignedUrl::new(url))
     }
 }
 

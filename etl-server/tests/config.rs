@@ -7,6 +7,7 @@
 
 mod program;
 
+use program::bucket::Bucket;
 use program::server::Server;
 use program::{Finished, Program};
 
@@ -206,22 +207,6 @@ fn a_variable_is_a_number_only_where_its_key_is_one() {
     assert_ne!(status("p7"), "success");
 }
 
-/// What the tests' S3 server is called by.
-fn s3() -> Vec<(&'static str, String)> {
-    let of = |name: &str| {
-        std::env::var(name)
-            .unwrap_or_else(|_| panic!("{name} is not set: `eval $(scripts/services env)`"))
-    };
-    vec![
-        (
-            "ETL_STORAGE_URL",
-            format!("{}/{}", of("ETL_TEST_S3_URL"), uuid::Uuid::now_v7()),
-        ),
-        ("AWS_ENDPOINT_URL", of("ETL_TEST_S3_ENDPOINT")),
-        ("AWS_ALLOW_HTTP", "true".into()),
-    ]
-}
-
 #[test]
 fn artifacts_go_to_a_bucket_and_come_back() {
     let program = Program::new();
@@ -233,11 +218,8 @@ steps:
   - { name: read, connector_type: sql, dependencies: [copied], config: { inputs: { r: \"{{ steps.copied.artifacts['out.parquet'] }}\" }, query: SELECT count(*) AS n FROM r } }
 ",
     );
-    let environment = s3();
-    let environment: Vec<(&str, &str)> = environment
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
+    let bucket = Bucket::new();
+    let environment = bucket.environment();
     let run = program
         .run_with(&["run", &file, "--json"], &environment)
         .expect(0)

@@ -3,11 +3,13 @@
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
-use object_store::ObjectStore;
+use futures_util::TryStreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
+use object_store::{Error, ObjectStore, ObjectStoreExt};
 
+use super::presign::{Lifetime, PresignError, PresignedUrl, Presigner};
 use crate::model::{ArtifactName, AttemptKey};
 
 /// The root of a deployment's artifacts.
@@ -18,7 +20,11 @@ pub struct ArtifactStorage {
     /// What URIs begin with, without a slash at the end.
     base_uri: Arc<str>,
     folder: Option<Arc<FsPath>>,
+    presigner: Option<Arc<dyn Presigner>>,
 }
+
+/// The most files of one artifact that [`ArtifactStorage::presign`] gives URLs of.
+const MOST_FILES: usize = 10_000;
 
 /// A storage URL that can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +63,7 @@ impl ArtifactStorage {
             root: Path::default(),
             base_uri,
             folder: Some(absolute.into()),
+            presigner: None,
         })
     }
 
@@ -67,6 +74,7 @@ impl ArtifactStorage {
             root: Path::default(),
             base_uri: "memory://".into(),
             folder: None,
+            presigner: None,
         }
     }
 
@@ -81,7 +89,55 @@ impl ArtifactStorage {
             root,
             base_uri: base_uri.into(),
             folder: None,
+            presigner: None,
         }
+    }
+
+    /// The same storage, which can also give URLs by which others read from it.
+    pub fn with_presigner(mut self, presigner: Arc<dyn Presigner>) -> Self {
+        self.presigner = Some(presigner);
+        self
+    }
+
+    /// URLs by which whoever has them reads an artifact over HTTP for a time, without credentials: one for a file, one for each
+    /// file of a folder. With the URL comes the file's path below the artifact, which is empty for the artifact itself.
+    ///
+    /// # Errors
+    /// If the storage has no such URLs, if the artifact is in another storage or gone, or if it has more than 10,000 files.
+    pub async fn presign(
+        &self,
+        uri: &str,
+        lifetime: Lifetime,
+    ) -> Result<Vec<(String, PresignedUrl)>, PresignError> {
+        let presigner = self.presigner.as_ref().ok_or(PresignError::Unsupported)?;
+        let uri_of = || uri.to_owned();
+        let location = self
+            .locate(uri)
+            .ok_or_else(|| PresignError::Elsewhere { uri: uri_of() })?;
+        match self.store.head(&location).await {
+            Ok(_) => {
+                let url = presigner.presign_get(&location, lifetime).await?;
+                return Ok(vec![(String::new(), url)]);
+            }
+            Err(Error::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut files = self.store.list(Some(&location));
+        let mut urls = Vec::new();
+        while let Some(file) = files.try_next().await? {
+            if urls.len() == MOST_FILES {
+                return Err(PresignError::TooMany { uri: uri_of() });
+            }
+            let below = file.location.prefix_match(&location).into_iter().flatten();
+            let below: Path = below.collect();
+            let url = presigner.presign_get(&file.location, lifetime).await?;
+            urls.push((String::from(below), url));
+        }
+        if urls.is_empty() {
+            return Err(PresignError::Gone { uri: uri_of() });
+        }
+        urls.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(urls)
     }
 
     /// The area of one attempt.
@@ -172,6 +228,61 @@ mod tests {
             );
         }
         assert_eq!(storage.locate("file:///etc/passwd"), None);
+    }
+
+    /// Signs by writing down what it was asked for.
+    #[derive(Debug)]
+    struct Plain;
+
+    #[async_trait::async_trait]
+    impl Presigner for Plain {
+        async fn presign_get(
+            &self,
+            location: &Path,
+            lifetime: Lifetime,
+        ) -> object_store::Result<PresignedUrl> {
+            let seconds = lifetime.as_duration().as_secs();
+            Ok(PresignedUrl::new(format!("{location}?{seconds}")))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_has_one_url_and_a_folder_one_for_each_of_its_files() {
+        let storage = ArtifactStorage::memory();
+        let area = storage.area(&key(1));
+        let name = |name: &str| ArtifactName::new(name).unwrap();
+        for file in ["one.csv", "many/b.csv", "many/a/é 1.csv", "many2/c.csv"] {
+            let location = area.location(&name(file));
+            storage.store().put(&location, "x".into()).await.unwrap();
+        }
+        let hour = Lifetime::from_seconds(3600).unwrap();
+        let uri = area.uri(&name("one.csv"));
+        let unsupported = storage.presign(&uri, hour).await;
+        assert!(matches!(unsupported, Err(PresignError::Unsupported)));
+
+        let storage = storage.with_presigner(Arc::new(Plain));
+        let urls = async |uri: String| {
+            let urls = storage.presign(&uri, hour).await.unwrap();
+            let shown = |(below, url): (String, PresignedUrl)| (below, url.expose().to_owned());
+            urls.into_iter().map(shown).collect::<Vec<_>>()
+        };
+        let at = |file: &str| format!("{}?3600", area.location(&name(file)));
+        assert_eq!(urls(uri).await, [(String::new(), at("one.csv"))]);
+        assert_eq!(
+            urls(area.uri(&name("many"))).await,
+            [
+                ("a/é 1.csv".into(), at("many/a/é 1.csv")),
+                ("b.csv".into(), at("many/b.csv"))
+            ]
+        );
+        for (uri, wanted) in [
+            (area.uri(&name("none")), "is not there any more"),
+            ("s3://elsewhere/x".into(), "is not in this storage"),
+            ("memory:///../../x".into(), "is not in this storage"),
+        ] {
+            let refused = storage.presign(&uri, hour).await.unwrap_err().to_string();
+            assert!(refused.contains(wanted), "{refused}");
+        }
     }
 
     #[test]

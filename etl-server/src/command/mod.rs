@@ -1,6 +1,7 @@
 //! The commands, a file each.
 
 mod apply;
+mod artifacts;
 mod backfill;
 mod cancel;
 mod connectors;
@@ -69,6 +70,7 @@ pub(crate) fn execute(args: Args) -> Result<Exit, Failure> {
             }
             Command::Jobs(jobs) => jobs::execute(&config, jobs).await,
             Command::Job(job) => job::execute(&config, &job).await,
+            Command::Artifacts(artifacts) => artifacts::execute(&config, &artifacts).await,
             Command::Logs(logs) => logs::execute(&config, &logs).await,
             Command::Retry(retry) => retry::execute(&config, &retry).await,
             Command::Cancel(cancel) => cancel::execute(&config, &cancel).await,

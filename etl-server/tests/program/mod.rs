@@ -6,6 +6,7 @@
     reason = "the helpers of tests are tests"
 )]
 
+pub mod bucket;
 pub mod database;
 pub mod relay;
 pub mod server;

@@ -20,7 +20,7 @@ use crate::failure::{Exit, Failure};
 use crate::storage;
 use crate::view::say;
 
-/// Who only looks drops no logs: how long they are kept is the servers' configuration.
+/// Who runs no jobs drops no logs: how long they are kept is the servers' configuration.
 const FOR_EVER: u32 = u32::MAX;
 
 /// Everything that this program can do in a step.
@@ -81,9 +81,10 @@ impl OpenStore {
 /// The store, to run jobs: a file as its one server, a Postgres beside others. What is missing is made.
 pub(crate) async fn serve(config: &Config) -> Result<OpenStore, Failure> {
     match config.database()? {
-        Database::Sqlite(path) => Ok(OpenStore::sqlite(
-            SqliteStore::open(path, Arc::new(SystemClock)).await?,
-        )),
+        Database::Sqlite(path) => {
+            let store = file(path).await?;
+            Ok(OpenStore::sqlite(store.keep_logs(config.log_days)))
+        }
         Database::Postgres(url) => postgres(&url, config.log_days).await,
     }
 }
@@ -92,7 +93,7 @@ pub(crate) async fn serve(config: &Config) -> Result<OpenStore, Failure> {
 pub(crate) async fn embedded(config: &Config) -> Result<OpenStore, Failure> {
     let path = embedded_path(config)?;
     match SqliteStore::open(path, Arc::new(SystemClock)).await {
-        Ok(store) => Ok(OpenStore::sqlite(store)),
+        Ok(store) => Ok(OpenStore::sqlite(store.keep_logs(config.log_days))),
         Err(error) if error.kind == StoreErrorKind::InUse => Err(Failure::from(error).hint(
             "if that is `etl serve`, `etl submit FILE --wait` hands it the job; else wait for it to end, or give this one its own `--database-url`",
         )),
@@ -140,7 +141,7 @@ pub(crate) async fn run_remembered(config: &Config) -> Result<(OpenStore, Worker
 /// The store's tables, brought up to this version.
 pub(crate) async fn migrate(config: &Config) -> Result<OpenStore, Failure> {
     match config.database()? {
-        Database::Sqlite(_) => serve(config).await,
+        Database::Sqlite(path) => Ok(OpenStore::sqlite(file(path).await?)),
         Database::Postgres(url) => postgres(&url, FOR_EVER).await,
     }
 }
@@ -274,6 +275,11 @@ pub(crate) async fn reach_amqp(url: &str) -> Result<(), Failure> {
     })?;
     queue.close().await;
     Ok(())
+}
+
+/// A file as its one server, made if it is missing.
+async fn file(path: PathBuf) -> Result<SqliteStore, Failure> {
+    Ok(SqliteStore::open(path, Arc::new(SystemClock)).await?)
 }
 
 async fn postgres(url: &str, log_days: u32) -> Result<OpenStore, Failure> {

@@ -207,7 +207,7 @@ async fn migrate(conn: &mut PgConnection, schema: Option<&str>, log_days: u32) -
     triggers::install(conn).await?;
     // Somebody who reads the logs for long must not keep a server from starting: lines without a day have a place of their own.
     if let Err(fault) = log_days::tend(conn, log_days).await {
-        tracing::warn!(error = ?fault, "partitions of logs not seen to, trying again in six hours");
+        tracing::warn!(error = ?fault, "partitions of logs not seen to, trying again in an hour");
     }
     Ok(())
 }

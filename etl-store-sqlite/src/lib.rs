@@ -9,6 +9,7 @@ mod journal;
 mod lease;
 mod letters;
 mod lock;
+mod log_days;
 mod open;
 #[cfg(test)]
 mod query_plans;

@@ -8,8 +8,8 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Execute, Row, SqliteConnection};
 
 use crate::{
-    SqliteStore, catalog, claim, commit, credentials, journal, lease, letters, schedules, steps,
-    submit,
+    SqliteStore, catalog, claim, commit, credentials, journal, lease, letters, log_days, schedules,
+    steps, submit,
 };
 
 /// Statements whose order comes from an index too.
@@ -57,6 +57,8 @@ const OTHERS: &[(&str, &str)] = &[
     ("lease::HAND_BACK", lease::HAND_BACK),
     ("lease::READ", lease::READ),
     ("lease::RENEW", lease::RENEW),
+    ("log_days::LOGGED", log_days::LOGGED),
+    ("log_days::DROP_LINES", log_days::DROP_LINES),
     ("letters::KNOWN_HOOKS", letters::KNOWN_HOOKS),
     ("letters::KNOWN_LETTERS", letters::KNOWN_LETTERS),
     ("letters::SETTLE", letters::SETTLE),

@@ -12,10 +12,12 @@ use etl_core::model::{
     Commit, Hint, JobId, JobStatus, LeaseRef, NewJob, Timestamp, Verdict, WorkerId,
 };
 use sqlx::SqlitePool;
+use tokio::task::JoinHandle;
 
 use crate::catalog::Documents;
 use crate::claim;
 use crate::lease::{CancelRequest, RenewRequest};
+use crate::log_days::LogDays;
 use crate::writer::Group;
 use etl_store_sql::Fault;
 use etl_store_sql::{Columns, time};
@@ -37,6 +39,16 @@ pub struct SqliteStore {
     documents: Arc<Documents>,
     clock: Arc<dyn Clock>,
     access: Access,
+    /// Sees to the end of old logs.
+    tending: Option<JoinHandle<()>>,
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        if let Some(tending) = &self.tending {
+            tending.abort();
+        }
+    }
 }
 
 /// What a handle is for.
@@ -62,12 +74,44 @@ impl SqliteStore {
             documents,
             clock,
             access,
+            tending: None,
+        }
+    }
+
+    /// The same store, which from now on deletes log lines of jobs that ended before the last `keep` days (in UTC, today not
+    /// counted): now and every hour, a few lines at a time. Without it lines are kept for ever. Beside a file's server it does
+    /// nothing: that is the server's to do.
+    pub fn keep_logs(mut self, keep: u32) -> Self {
+        if self.access == Access::Server && self.tending.is_none() {
+            self.tending = Some(self.log_days(keep).keep_tending());
+        }
+        self
+    }
+
+    /// What [`keep_logs`](Self::keep_logs) does every hour, for who can't wait. Answers how many lines were deleted.
+    ///
+    /// # Errors
+    /// `Unavailable` if the file can't be written to; `InUse` beside its server.
+    pub async fn tend_log_days(&self, keep: u32) -> StoreResult<u64> {
+        self.check_serves("log days")?;
+        self.log_days(keep).tend().await
+    }
+
+    fn log_days(&self, keep: u32) -> LogDays {
+        LogDays {
+            writer: self.writer.clone(),
+            readers: self.readers.clone(),
+            clock: Arc::clone(&self.clock),
+            keep,
         }
     }
 
     /// Finishes what was asked before, folds the write-ahead log into the file and lets go of it. Every later call answers
     /// `Unavailable`. Closing twice is harmless.
     pub async fn close(&self) {
+        if let Some(tending) = &self.tending {
+            tending.abort();
+        }
         self.readers.close().await;
         self.writer.close().await;
     }
@@ -91,11 +135,16 @@ impl SqliteStore {
 
     /// Asks the writer, as the file's server.
     pub(crate) async fn ask<R: Request<Group>>(&self, request: R) -> StoreResult<R::Output> {
+        self.check_serves(R::OP)?;
+        self.writer.ask(request).await
+    }
+
+    fn check_serves(&self, op: &'static str) -> StoreResult<()> {
         if self.access == Access::Shared {
             let message = "this handle is for looking, managing and submitting; the database's server runs jobs and fires schedules";
-            return Err(Fault::said(StoreErrorKind::InUse, message).of(R::OP));
+            return Err(Fault::said(StoreErrorKind::InUse, message).of(op));
         }
-        self.writer.ask(request).await
+        Ok(())
     }
 }
 

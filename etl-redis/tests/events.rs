@@ -9,6 +9,7 @@ use etl_core::contract::{EventBus, Received, Subscription};
 use etl_core::model::{Event, JobId};
 use etl_redis::{Redis, RedisOptions};
 
+use server::relay::Relay;
 use server::{PATIENCE, Private, a_job, a_prefix, eventually, line, next, notice, url};
 
 /// What is known to be missed by now, at least something. Until a watcher has read that, notices are added to it.
@@ -146,6 +147,30 @@ async fn a_restart_is_lived_through_and_watchers_are_told_that_they_missed_somet
         assert_eq!(event(watcher).await, notice(job, 3));
     }
     assert!(hearer.counts().failures > 0);
+}
+
+#[tokio::test]
+async fn who_comes_while_the_bus_connects_again_hears_too() {
+    let server = Private::started().await;
+    let relay = Relay::to(server.port()).await;
+    let hearer = Redis::open(&relay.url(), &RedisOptions::default())
+        .unwrap()
+        .events();
+    let (teller, early, late) = (server.open().events(), a_job(), a_job());
+    let _early = hearer.subscribe(Some(early)).await.unwrap();
+    relay.cut();
+    eventually("it is noticed", async || !hearer.counts().is_connected).await;
+    // The bus subscribes for whoever watches already, and gets no answer yet.
+    relay.open_until(early.to_string());
+    relay.is_held().await;
+    let mut late_watcher = hearer.subscribe(Some(late)).await.unwrap();
+    relay.open();
+    let hears = async || {
+        teller.publish(vec![notice(late, 1)]).await.unwrap();
+        let next = tokio::time::timeout(Duration::from_millis(100), late_watcher.next());
+        next.await == Ok(Some(Received::Event(notice(late, 1))))
+    };
+    eventually("it hears", hears).await;
 }
 
 #[tokio::test]

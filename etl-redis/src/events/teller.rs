@@ -43,18 +43,8 @@ impl Teller {
         loop {
             let fault = match self.open().await {
                 Ok(session) => {
-                    if let Some(since) = away_since.take() {
-                        let counts = self.shared.outbox.counts();
-                        tracing::info!(
-                            seconds = since.elapsed().as_secs_f64(),
-                            dropped = counts.dropped,
-                            "events are told by redis again"
-                        );
-                        self.shared.heard.missed(1);
-                    }
                     waits = self::waits();
-                    self.shared.outbox.up();
-                    self.serve(session).await
+                    self.up(session, away_since.take()).await
                 }
                 Err(fault) => fault,
             };
@@ -88,10 +78,42 @@ impl Teller {
         let notifications = self.shared.address.names().notifications();
         let subscribing = session.connection.subscribe(notifications);
         self.bounded(subscribing).await?;
-        for watched in self.shared.heard.watched() {
-            self.begin(&mut session, watched).await?;
-        }
+        self.catch_up(&mut session).await?;
         Ok(session)
+    }
+
+    /// Redis is there: whoever wants something asks in line from now on. Works until the connection fails.
+    async fn up(&self, mut session: Session, away_since: Option<Instant>) -> Fault {
+        self.shared.outbox.up();
+        // Some came and went while those before them were subscribed, when nobody was asked in line yet.
+        if let Err(fault) = self.catch_up(&mut session).await {
+            return fault;
+        }
+        if let Some(since) = away_since {
+            let counts = self.shared.outbox.counts();
+            tracing::info!(
+                seconds = since.elapsed().as_secs_f64(),
+                dropped = counts.dropped,
+                "events are told by redis again"
+            );
+            self.shared.heard.missed(1);
+        }
+        self.serve(session).await
+    }
+
+    /// Subscribes for all who watch, and for nobody else.
+    async fn catch_up(&self, session: &mut Session) -> Result<(), Fault> {
+        let watched: HashSet<_> = self.shared.heard.watched().into_iter().collect();
+        let gone: Vec<_> = session.subscribed.difference(&watched).copied().collect();
+        for job in gone {
+            self.unwatch(session, job).await?;
+        }
+        for job in watched {
+            if !session.subscribed.contains(&job) {
+                self.begin(session, job).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Works until the connection fails.

@@ -152,11 +152,14 @@ impl Address {
     }
 }
 
+/// The longest wait between tries to connect, but for a part that is left to chance.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
 /// How long to wait between tries to connect: soon at first, never longer than 2 s, each client at its own times.
 pub(crate) fn waits() -> ExponentialBackoff {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(50))
-        .with_max_delay(Duration::from_secs(1))
+        .with_max_delay(LONGEST_WAIT)
         .with_jitter()
         .without_max_times()
         .build()

@@ -33,7 +33,7 @@ pub enum RedisErrorKind {
 }
 
 /// What went wrong, before it is known what was tried.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum Fault {
     #[error("the address can't be read: it has to be like rediss://user:password@host:6379/0")]
     Address,
@@ -47,14 +47,18 @@ pub(crate) enum Fault {
     Value(&'static str),
     #[error("no answer within {0:?}")]
     Timeout(Duration),
-    #[error("the last try to connect failed, and the next one is not due yet")]
-    Waiting,
     #[error("the connection failed: {0}")]
     Connection(String),
     /// The server's own text is left out: some servers repeat what they were sent, passwords too.
     #[error("the server answered {0}")]
     Server(String),
+    /// It is a replica now, or not up yet: after a failover another connection finds the one that takes writes.
+    #[error("the server answered {0}: it can't serve now")]
+    NotServing(String),
 }
+
+/// The codes of servers that can't serve now.
+const NOT_SERVING: [&str; 4] = ["READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN"];
 
 impl Fault {
     pub(crate) fn of(self, op: &'static str) -> RedisError {
@@ -63,7 +67,9 @@ impl Fault {
                 RedisErrorKind::Invalid
             }
             Self::Server(_) => RedisErrorKind::Refused,
-            Self::Timeout(_) | Self::Waiting | Self::Connection(_) => RedisErrorKind::Unavailable,
+            Self::Timeout(_) | Self::Connection(_) | Self::NotServing(_) => {
+                RedisErrorKind::Unavailable
+            }
         };
         RedisError {
             op,
@@ -84,6 +90,7 @@ impl From<redis::RedisError> for Fault {
             return Self::Connection(error.to_string());
         }
         match error.code() {
+            Some(code) if NOT_SERVING.contains(&code) => Self::NotServing(code.to_owned()),
             Some(code) if is_code(code) => Self::Server(code.to_owned()),
             Some(_) => Self::Server("an error".to_owned()),
             None if error.is_unrecoverable_error() => Self::Connection(error.category().to_owned()),

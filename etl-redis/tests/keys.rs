@@ -6,10 +6,14 @@ mod server;
 use std::time::{Duration, Instant};
 
 use etl_core::model::{JobStatus, PipelineId, Timestamp, WorkerId};
-use etl_redis::{JobSummary, LockName, Quota, RedisErrorKind, Session, SessionCache, TokenHash};
+use etl_redis::{
+    JobSummary, LockName, Quota, Redis, RedisErrorKind, RedisOptions, Session, SessionCache,
+    TokenHash,
+};
 use serde_json::json;
 use uuid::Uuid;
 
+use server::relay::Relay;
 use server::{Private, a_job, eventually, shared};
 
 #[tokio::test]
@@ -89,6 +93,49 @@ async fn without_redis_each_process_keeps_the_limit_itself_and_later_shares_agai
     server.kill();
     let is_local = async || !limits.take("c", &quota).await.is_shared;
     eventually("the limit is local again", is_local).await;
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_server_that_hangs_once_it_is_noticed() {
+    let server = Private::started().await;
+    let limits = server.open().limits();
+    let quota = Quota::new("login", 1000, Duration::from_hours(1)).unwrap();
+    assert!(limits.take("a", &quota).await.is_shared);
+    server.freeze();
+    assert!(!limits.take("a", &quota).await.is_shared);
+    // Long enough for several tries to connect, of which each takes seconds.
+    let (began, mut longest) = (Instant::now(), Duration::ZERO);
+    while began.elapsed() < Duration::from_secs(4) {
+        let asked = Instant::now();
+        assert!(!limits.take("a", &quota).await.is_shared);
+        longest = longest.max(asked.elapsed());
+        tokio::task::yield_now().await;
+    }
+    assert!(longest < Duration::from_millis(500), "{longest:?}");
+    server.thaw();
+    let is_shared = async || limits.take("a", &quota).await.is_shared;
+    eventually("the limit is shared", is_shared).await;
+}
+
+#[tokio::test]
+async fn after_a_failover_the_server_that_takes_writes_is_found() {
+    let (first, second) = (Private::started().await, Private::started().await);
+    let relay = Relay::to(first.port()).await;
+    let limits = Redis::open(&relay.url(), &RedisOptions::default())
+        .unwrap()
+        .limits();
+    let quota = Quota::new("login", 1000, Duration::from_hours(1)).unwrap();
+    assert!(limits.take("a", &quota).await.is_shared);
+    // The first is a replica now; who is connected to it stays so.
+    let client = redis::Client::open(first.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut demote = redis::cmd("REPLICAOF");
+    demote.arg("127.0.0.1").arg(second.port());
+    demote.query_async::<()>(&mut connection).await.unwrap();
+    relay.lead_to(second.port());
+    assert!(!limits.take("a", &quota).await.is_shared);
+    let is_shared = async || limits.take("a", &quota).await.is_shared;
+    eventually("the limit is shared again", is_shared).await;
 }
 
 #[tokio::test]

@@ -12,9 +12,31 @@ use super::{Decision, Quota};
 /// by filling the table.
 const BUCKETS: usize = 65_536;
 
-/// When each bucket is full again.
+/// How often a full table is looked through for buckets that are full again. A flood of subjects must not pay for that with each
+/// call.
+const TIDY_EVERY: Duration = Duration::from_secs(1);
+
 #[derive(Debug, Default)]
-pub(super) struct LocalBuckets(Mutex<HashMap<String, Instant>>);
+pub(super) struct LocalBuckets(Mutex<Buckets>);
+
+#[derive(Debug, Default)]
+struct Buckets {
+    /// When each is full again.
+    full_at: HashMap<String, Instant>,
+    tidied: Option<Instant>,
+}
+
+impl Buckets {
+    /// Whether there is room for one more.
+    fn has_room(&mut self, now: Instant) -> bool {
+        let is_due = self.tidied.is_none_or(|last| now >= last + TIDY_EVERY);
+        if self.full_at.len() >= BUCKETS && is_due {
+            self.tidied = Some(now);
+            self.full_at.retain(|_, full_at| *full_at > now);
+        }
+        self.full_at.len() < BUCKETS
+    }
+}
 
 impl LocalBuckets {
     pub(super) fn take(&self, key: String, quota: &Quota) -> Decision {
@@ -23,21 +45,16 @@ impl LocalBuckets {
 
     fn take_at(&self, key: String, quota: &Quota, now: Instant) -> Decision {
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = if buckets.len() < BUCKETS || buckets.contains_key(&key) {
+        let key = if buckets.full_at.contains_key(&key) || buckets.has_room(now) {
             key
         } else {
-            buckets.retain(|_, full_at| *full_at > now);
-            if buckets.len() < BUCKETS {
-                key
-            } else {
-                // No subject's key is so short.
-                quota.endpoint().to_owned()
-            }
+            // No subject's key is so short.
+            quota.endpoint().to_owned()
         };
-        let full_at = buckets.get(&key).map_or(now, |at| (*at).max(now));
+        let full_at = buckets.full_at.get(&key).map_or(now, |at| (*at).max(now));
         let (decision, full_at) = decide(full_at - now, quota);
         if decision.is_allowed {
-            buckets.insert(key, now + full_at);
+            buckets.full_at.insert(key, now + full_at);
         }
         decision
     }
@@ -124,13 +141,21 @@ mod tests {
                 .take_at("ratelimit:0".into(), &quota, now)
                 .is_allowed
         );
+        // It has just been looked through: not again with each call.
+        let soon = now + Duration::from_millis(500);
+        assert!(
+            !buckets
+                .take_at("ratelimit:z".into(), &quota, soon)
+                .is_allowed
+        );
+        assert_eq!(buckets.0.lock().unwrap().tidied, Some(now));
         let later = now + Duration::from_mins(2);
         assert!(
             buckets
                 .take_at("ratelimit:y".into(), &quota, later)
                 .is_allowed
         );
-        assert_eq!(buckets.0.lock().unwrap().len(), 1);
+        assert_eq!(buckets.0.lock().unwrap().full_at.len(), 1);
     }
 
     #[test]

@@ -54,6 +54,31 @@ steps:
     database.drop().await;
 }
 
+#[test]
+fn an_interrupt_is_heard_while_the_store_is_being_opened() {
+    let program = Program::new();
+    let file = program
+        .pipeline("name: p\nsteps: [{ name: a, connector_type: sleep, config: { seconds: 0 } }]\n");
+    let job = "0199c2f4-5b5e-7d31-9a52-0d4f6f1f6f10";
+    let stretch = ["--from", "2024-01-01", "--to", "2024-01-02"];
+    for command in [
+        &["serve"][..],
+        &["submit", &file],
+        &["retry", job],
+        &["logs", job],
+        &[&["backfill", "p"][..], &stretch].concat(),
+    ] {
+        // It takes connections and says nothing.
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("postgres://etl@{}/etl", silent.local_addr().unwrap());
+        let running = program.spawn(&[command, &["--database-url", &url]].concat());
+        let _connection = silent.accept().unwrap();
+        running.interrupt();
+        let interrupted = running.finish();
+        assert_eq!(interrupted.status, 130, "{command:?}: {interrupted:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_job_id_is_told_at_once_though_the_broker_does_not_answer() {
     let (program, database) = (Program::new(), Database::new().await);

@@ -23,17 +23,21 @@ use crate::view::{count, print, print_json, say, table};
 pub(crate) async fn execute(config: &Config, args: &BackfillArgs) -> Result<Exit, Failure> {
     let mut interrupts = Interrupts::watch()?;
     if args.dry_run {
-        let store = deployment::look(config).await?;
+        let opening = deployment::look(config);
+        let store = interrupts.unless_interrupted(opening).await?;
         let planned = plan(&**store.store(), args).await;
         store.close().await;
         let (pipeline, backfill) = planned?;
         return say_what_would_be(&pipeline, &backfill, args.json);
     }
-    let (store, workers) = if args.detach {
-        (deployment::manage(config).await?, Workers::Elsewhere)
-    } else {
-        deployment::run_remembered(config).await?
+    let opening = async {
+        if args.detach {
+            Ok((deployment::manage(config).await?, Workers::Elsewhere))
+        } else {
+            deployment::run_remembered(config).await
+        }
     };
+    let (store, workers) = interrupts.unless_interrupted(opening).await?;
     let accepted = accept(store.store(), args, workers).await;
     let (pipeline, backfill, jobs) = match accepted {
         Ok(accepted) => accepted,

@@ -31,4 +31,19 @@ impl Interrupts {
             _ = self.terminate.recv() => {}
         }
     }
+
+    /// The store that is being opened, unless an interrupt comes first: bringing its tables up, or finding that nobody answers,
+    /// may take long.
+    pub(super) async fn unless_interrupted<T>(
+        &mut self,
+        opening: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        tokio::select! {
+            opened = opening => opened,
+            () = self.next() => Err(Failure::new(
+                Exit::Cancelled,
+                "interrupted while the store was being opened; no job was begun",
+            )),
+        }
+    }
 }

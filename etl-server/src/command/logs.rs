@@ -20,7 +20,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 
 pub(crate) async fn execute(config: &Config, args: &LogsArgs) -> Result<Exit, Failure> {
     let mut interrupts = Interrupts::watch()?;
-    let store = deployment::look(config).await?;
+    let opening = deployment::look(config);
+    let store = interrupts.unless_interrupted(opening).await?;
     let exit = tokio::select! {
         exit = show(&**store.store(), args) => exit,
         () = interrupts.next() => Ok(Exit::Cancelled),

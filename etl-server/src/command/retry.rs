@@ -14,7 +14,8 @@ use crate::view::say;
 
 pub(crate) async fn execute(config: &Config, args: &RetryArgs) -> Result<Exit, Failure> {
     let mut interrupts = Interrupts::watch()?;
-    let (store, workers) = deployment::run_remembered(config).await?;
+    let opening = deployment::run_remembered(config);
+    let (store, workers) = interrupts.unless_interrupted(opening).await?;
     if workers == Workers::Elsewhere {
         let exit = hand_over(config, &store, args, &mut interrupts).await;
         store.close().await;

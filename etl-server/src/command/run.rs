@@ -22,18 +22,18 @@ pub(crate) async fn execute(config: &Config, args: RunArgs) -> Result<Exit, Fail
     let mut interrupts = Interrupts::watch()?;
     // A faulty file is told before anything is opened or made.
     let file = named_file(&args.pipeline);
-    let (store, document) = match &file {
+    let document = match &file {
         Some(file) => {
             let document =
                 document::read(file, &deployment::registry()).map_err(Failure::pipeline)?;
             check_parameters(document.pipeline.parameters.as_ref(), &args.parameters)?;
-            (deployment::embedded(config).await?, Some(document.pipeline))
+            Some(document.pipeline)
         }
-        None if deployment::embedded_path(config)?.exists() => {
-            (deployment::embedded(config).await?, None)
-        }
+        None if deployment::embedded_path(config)?.exists() => None,
         None => return Err(no_such_pipeline(&args.pipeline)),
     };
+    let opening = deployment::embedded(config);
+    let store = interrupts.unless_interrupted(opening).await?;
     leftover::say_what_waits(&**store.store()).await?;
     let etl = deployment::own_engine(config, &store, args.parallelism).await?;
     let outcome = submit_and_follow(&etl, file.as_deref(), document, &args, &mut interrupts).await;

@@ -24,7 +24,8 @@ pub(crate) async fn execute(config: &Config, args: &ServeArgs) -> Result<Exit, F
     if !args.tags.is_empty() {
         config.tags.clone_from(&args.tags);
     }
-    let store = deployment::serve(&config).await?;
+    let opening = deployment::serve(&config);
+    let store = interrupts.unless_interrupted(opening).await?;
     let served = serve(&config, &store, roles, &mut interrupts).await;
     store.close().await;
     served.map(|()| Exit::Success)

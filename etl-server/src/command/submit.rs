@@ -35,7 +35,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 pub(crate) async fn execute(config: &Config, args: &SubmitArgs) -> Result<Exit, Failure> {
     let mut interrupts = Interrupts::watch()?;
-    let open = deployment::look_or_make(config).await?;
+    let opening = deployment::look_or_make(config);
+    let open = interrupts.unless_interrupted(opening).await?;
     let exit = submit(config, &open, args, &mut interrupts).await;
     open.close().await;
     exit

@@ -13,7 +13,7 @@ const REDACTED: &str = "[redacted]";
 /// Shorter texts are not looked for: they would be found in every other line.
 const SHORTEST: usize = 4;
 /// Lines of a longer text, such as a key in PEM, are looked for by themselves from this length on.
-const SHORTEST_LINE: usize = 16;
+const SHORTEST_LINE: usize = 8;
 
 /// Finds the texts of one credential.
 #[derive(Default)]
@@ -213,8 +213,11 @@ mod tests {
 
     #[test]
     fn each_line_of_a_key_is_found_by_itself() {
-        let pem = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG\nshort\n-----END KEY-----\n";
+        let pem =
+            "-----BEGIN KEY-----\r\nMIIEvQIBADANBgkqhkiG\r\nh7Qw9A==\r\nshort\n-----END KEY-----\n";
         let redactor = Redactor::of(&json!({ "key": pem }));
+        // The last line of a key is as long as there is left.
+        assert_eq!(redactor.text("x h7Qw9A== y".into()), "x [redacted] y");
         assert_eq!(
             redactor.text("x MIIEvQIBADANBgkqhkiG y".into()),
             "x [redacted] y"

@@ -116,6 +116,11 @@ pub(crate) fn read_below(
     }
 }
 
+/// What is to be said of a document that can be used, at its place.
+pub(crate) fn placed(file: &Path, document: &Document, fault: Fault) -> InputFault {
+    InputFault::located(file, document.locate(fault))
+}
+
 /// Gives a document's calendar the days that a file has for it, and answers the faults of that file.
 fn bring_along(calendar: &mut Calendar, folders: [&Path; 2]) -> Vec<InputFault> {
     let is_shipped = BusinessCalendar::shipped_names().any(|name| name == calendar.name);

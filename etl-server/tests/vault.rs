@@ -397,6 +397,37 @@ fn a_rotation_says_what_it_did_and_drops_keys_when_asked() {
     program.assert_all_open(3);
 }
 
+#[test]
+fn a_credential_that_a_step_would_not_get_is_told_when_its_pipeline_comes_in() {
+    let program = Program::new();
+    std::fs::create_dir(program.path("pipelines")).unwrap();
+    let text = pipeline(&names(1));
+    let file = program.file("pipelines/uses.yaml", &text);
+    let asks = "credential: ";
+    let line = text.lines().position(|line| line.contains(asks)).unwrap();
+    let column = text.lines().nth(line).unwrap().find(asks).unwrap() + asks.len();
+    let (line, column) = (line + 1, column + 1);
+    let place = format!("uses.yaml:{line}:{column}");
+    let missing = "there is no credential default/c0, without which step \"c0\" fails";
+    for command in [
+        &["apply", "pipelines"][..],
+        &["apply", "pipelines", "--dry-run"],
+        &["submit", &file],
+    ] {
+        let told = program.run(command).expect(0).stderr;
+        assert!(told.contains(&place) && told.contains(missing), "{told}");
+    }
+    let told = program.run(&["submit", "uses"]).expect(0).stderr;
+    assert!(told.contains(missing), "{told}");
+    let run = program.run(&["run", &file]).expect(1).stderr;
+    assert!(run.contains(&place) && run.contains(missing), "{run}");
+    program.set("c0", &secret(0));
+    for command in [&["apply", "pipelines"][..], &["submit", &file]] {
+        let told = program.run(command).expect(0).stderr;
+        assert!(!told.contains("credential"), "{told}");
+    }
+}
+
 #[tokio::test]
 async fn a_damaged_credential_is_named_and_the_others_get_the_new_key() {
     let program = Program::with_credentials(3);

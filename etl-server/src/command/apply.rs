@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use etl_core::contract::Store;
 use etl_core::contract::store::{PipelineFilter, PutPipeline, StoredPipeline};
-use etl_core::model::{By, PageRequest, Pipeline, Timestamp};
+use etl_core::document::Document;
+use etl_core::model::{By, PageRequest, Timestamp};
 use etl_core::schedule::next_fire;
 use serde::Serialize;
 use serde_json::json;
@@ -19,7 +20,7 @@ use crate::failure::{Exit, Failure};
 use crate::view::{count, print, print_json};
 
 /// The pipelines of a folder by namespace and name, each with its file.
-type Wanted = BTreeMap<(String, String), (PathBuf, Arc<Pipeline>)>;
+type Wanted = BTreeMap<(String, String), (PathBuf, Document)>;
 
 /// What is done about a pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -50,11 +51,13 @@ pub(crate) async fn execute(config: &Config, args: &ApplyArgs) -> Result<Exit, F
         let mut stored = BTreeMap::new();
         if let Some(store) = deployment::look_if_there(config).await? {
             stored = all_stored(&**store.store()).await?;
+            say_what_is_missing(&**store.store(), &wanted).await;
             store.close().await;
         }
         plan(&wanted, &stored, args.prune)
     } else {
         let store = deployment::manage_or_make(config).await?;
+        say_what_is_missing(&**store.store(), &wanted).await;
         let applied = apply(&**store.store(), &wanted, args.prune).await;
         store.close().await;
         applied?
@@ -76,7 +79,7 @@ fn read_folder(folder: &Path) -> Result<Wanted, Failure> {
         match document::read_below(folder, &file, &registry) {
             Err(found) => faults.extend(found),
             Ok(document) => {
-                let pipeline = document.pipeline;
+                let pipeline = &document.pipeline;
                 let key = (pipeline.namespace.clone(), pipeline.name.clone());
                 if let Some((other, _)) = wanted.get(&key) {
                     faults.push(InputFault::of_file(
@@ -85,7 +88,7 @@ fn read_folder(folder: &Path) -> Result<Wanted, Failure> {
                         Some("a name stands for one pipeline of a namespace".into()),
                     ));
                 } else {
-                    wanted.insert(key, (file, Arc::new(pipeline)));
+                    wanted.insert(key, (file, document));
                 }
             }
         }
@@ -156,7 +159,7 @@ fn plan(
         let version = current.map_or(0, |current| current.reference.version);
         let action = match current {
             None => Action::Created,
-            Some(current) if current.document == *document => Action::Unchanged,
+            Some(current) if *current.document == document.pipeline => Action::Unchanged,
             Some(_) => Action::Changed,
         };
         changes.push(Change {
@@ -165,7 +168,7 @@ fn plan(
             name: key.1.clone(),
             version: version + u64::from(action != Action::Unchanged),
             file: Some(file.display().to_string()),
-            next_fire_at: next_fire(document, now),
+            next_fire_at: next_fire(&document.pipeline, now),
         });
     }
     let known: HashSet<_> = wanted.keys().collect();
@@ -182,6 +185,14 @@ fn plan(
     changes
 }
 
+/// Warns of credentials that the pipelines' steps would not get.
+async fn say_what_is_missing(store: &dyn Store, wanted: &Wanted) {
+    for (file, document) in wanted.values() {
+        let source = Some((file.as_path(), document));
+        super::wanted::say_what_is_missing(store, &document.pipeline, source).await;
+    }
+}
+
 /// Does what has to be done, each pipeline by itself: what an interrupt leaves undone, the next time does.
 async fn apply(store: &dyn Store, wanted: &Wanted, prune: bool) -> Result<Vec<Change>, Failure> {
     let mut changes = plan(wanted, &all_stored(store).await?, prune);
@@ -190,7 +201,7 @@ async fn apply(store: &dyn Store, wanted: &Wanted, prune: bool) -> Result<Vec<Ch
         match (change.action, wanted.get(&key)) {
             (Action::Created | Action::Changed, Some((_, document))) => {
                 let put = PutPipeline {
-                    document: Arc::clone(document),
+                    document: Arc::new(document.pipeline.clone()),
                     expected_version: None,
                     by: By("cli".into()),
                 };

@@ -20,6 +20,7 @@ mod serve;
 mod submit;
 mod until_end;
 mod validate;
+mod wanted;
 
 use clap::CommandFactory;
 use etl_core::contract::StoreError;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use etl_core::contract::Store;
 use etl_core::contract::store::{Catalog, StoredPipeline};
+use etl_core::document::Document;
 use etl_core::model::{BaseDir, By, TriggerType};
 use etl_core::plan;
 use etl_core::runtime::Trigger;
@@ -12,7 +13,7 @@ use etl_core::sdk::Etl;
 use serde_json::{Map, Value, json};
 
 use super::interrupts::Interrupts;
-use super::{leftover, until_end};
+use super::{leftover, until_end, wanted};
 use crate::args::RunArgs;
 use crate::config::Config;
 use crate::failure::{Exit, Failure};
@@ -27,7 +28,7 @@ pub(crate) async fn execute(config: &Config, args: RunArgs) -> Result<Exit, Fail
             let document =
                 document::read(file, &deployment::registry()).map_err(Failure::pipeline)?;
             check_parameters(document.pipeline.parameters.as_ref(), &args.parameters)?;
-            Some(document.pipeline)
+            Some(document)
         }
         None if deployment::embedded_path(config)?.exists() => None,
         None => return Err(no_such_pipeline(&args.pipeline)),
@@ -44,18 +45,20 @@ pub(crate) async fn execute(config: &Config, args: RunArgs) -> Result<Exit, Fail
 async fn submit_and_follow(
     etl: &Etl,
     file: Option<&Path>,
-    document: Option<etl_core::model::Pipeline>,
+    document: Option<Document>,
     args: &RunArgs,
     interrupts: &mut Interrupts,
 ) -> Result<Exit, Failure> {
-    let pipeline = match document {
-        Some(document) => etl.put(&document).await?,
+    let pipeline = match &document {
+        Some(document) => etl.put(&document.pipeline).await?,
         None => stored(&**etl.store(), &args.pipeline).await?,
     };
     let parameters = check_parameters(pipeline.document.parameters.as_ref(), &args.parameters)?;
     let mut trigger = Trigger::new(TriggerType::Manual, By("cli".into()), parameters);
     trigger.context = context(file)?;
     leftover::refuse_if_full(&**etl.store(), &pipeline).await?;
+    let source = file.zip(document.as_ref());
+    wanted::say_what_is_missing(&**etl.store(), &pipeline.document, source).await;
     let handle = etl.submit(&pipeline, trigger).await?;
     until_end::to_the_end(etl, handle, &pipeline, interrupts, args.json).await
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::interrupts::Interrupts;
 use super::run::{check_parameters, named_file};
-use super::{job_of, pipeline_of, steps_of};
+use super::{job_of, pipeline_of, steps_of, wanted};
 use crate::args::SubmitArgs;
 use crate::config::{Config, QueueKind};
 use crate::deployment::{self, OpenStore};
@@ -49,11 +49,13 @@ async fn submit(
     interrupts: &mut Interrupts,
 ) -> Result<Exit, Failure> {
     let store = open.store();
-    let pipeline = match named_file(&args.pipeline) {
-        Some(file) => {
-            let read = document::read(&file, &deployment::registry()).map_err(Failure::pipeline)?;
+    let file = named_file(&args.pipeline);
+    let read = |file| document::read(file, &deployment::registry()).map_err(Failure::pipeline);
+    let read = file.as_deref().map(read).transpose()?;
+    let pipeline = match &read {
+        Some(read) => {
             let put = PutPipeline {
-                document: Arc::new(read.pipeline),
+                document: Arc::new(read.pipeline.clone()),
                 expected_version: None,
                 by: By("cli".into()),
             };
@@ -67,6 +69,8 @@ async fn submit(
     let parameters = check_parameters(pipeline.document.parameters.as_ref(), &args.parameters)?;
     let mut trigger = Trigger::new(TriggerType::Manual, By("cli".into()), parameters);
     trigger.idempotency_key.clone_from(&args.idempotency_key);
+    let source = file.as_deref().zip(read.as_ref());
+    wanted::say_what_is_missing(&**store, &pipeline.document, source).await;
     let submitted = accept(open, &pipeline, trigger).await?;
     let job = submitted.job();
     // What is accepted runs: its id is told before anything else can go wrong.

@@ -18,7 +18,6 @@ use etl_vault::{KeySource, Passphrase, Vault};
 use crate::config::{Config, Database, EventsKind, QueueKind};
 use crate::failure::{Exit, Failure};
 use crate::storage;
-use crate::view::say;
 
 /// Who runs no jobs drops no logs: how long they are kept is the servers' configuration.
 const FOR_EVER: u32 = u32::MAX;
@@ -121,6 +120,14 @@ pub(crate) enum Workers {
     Elsewhere,
 }
 
+/// Tells others that this process runs whatever jobs are handed in. A Postgres needs nobody to say so.
+pub(crate) fn announce_worker(config: &Config) -> Result<(), Failure> {
+    if let Database::Sqlite(path) = config.database()? {
+        SqliteStore::announce_worker(path)?;
+    }
+    Ok(())
+}
+
 /// The store to have jobs run that it remembers: as its one server, or beside whoever runs them.
 pub(crate) async fn run_remembered(config: &Config) -> Result<(OpenStore, Workers), Failure> {
     let path = match config.database()? {
@@ -128,10 +135,13 @@ pub(crate) async fn run_remembered(config: &Config) -> Result<(OpenStore, Worker
         Database::Sqlite(_) => return Err(no_database(config)),
         Database::Postgres(_) => return Ok((look(config).await?, Workers::Elsewhere)),
     };
-    match SqliteStore::open(path, Arc::new(SystemClock)).await {
-        Ok(store) => Ok((OpenStore::sqlite(store), Workers::Here)),
-        Err(error) if error.kind == StoreErrorKind::InUse => {
-            say("note: another process has the database; if it is `etl serve`, it runs the jobs");
+    match SqliteStore::open(&path, Arc::new(SystemClock)).await {
+        Ok(store) => {
+            let store = store.keep_logs(config.log_days);
+            Ok((OpenStore::sqlite(store), Workers::Here))
+        }
+        // An `etl run` has the file for its own job.
+        Err(error) if error.kind == StoreErrorKind::InUse && SqliteStore::has_worker(&path) => {
             Ok((look(config).await?, Workers::Elsewhere))
         }
         Err(error) => Err(error.into()),

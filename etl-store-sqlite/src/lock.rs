@@ -48,6 +48,21 @@ impl ServerLock {
     }
 }
 
+/// What the lock file of a server says, after the process, that runs whatever jobs are handed in.
+const RUNS_JOBS: &str = "runs jobs";
+
+/// Notes in the lock file, which the caller has locked, that its process runs whatever jobs are handed in.
+pub(crate) fn announce(database: &Path) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().append(true).open(lock_path(database))?;
+    writeln!(file, "{RUNS_JOBS}")
+}
+
+/// Whether the last server of a database noted so. Whoever could not take the lock knows that it lives.
+pub(crate) fn is_announced(database: &Path) -> bool {
+    let text = std::fs::read_to_string(lock_path(database)).unwrap_or_default();
+    text.lines().nth(1) == Some(RUNS_JOBS)
+}
+
 /// The lock file's name: the database's with `.lock` after it.
 fn lock_path(database: &Path) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
@@ -59,7 +74,7 @@ fn held(database: &Path, file: &mut File) -> Fault {
     let mut text = String::new();
     // Whoever holds the lock may not have written its number yet; the refusal stands without it.
     let holder = match file.take(32).read_to_string(&mut text) {
-        Ok(_) => text.trim().parse::<u32>().ok(),
+        Ok(_) => text.lines().next().and_then(|pid| pid.parse::<u32>().ok()),
         Err(_) => None,
     };
     let holder = holder.map_or_else(|| "another process".into(), |pid| format!("process {pid}"));
@@ -90,7 +105,14 @@ mod tests {
             message.contains(&format!("process {}", std::process::id())),
             "{message}"
         );
+        assert!(!is_announced(&database));
+        announce(&database).unwrap();
+        assert!(is_announced(&database));
+        let refused = ServerLock::take(&database).unwrap_err().of("open");
+        let told = std::error::Error::source(&refused).unwrap().to_string();
+        assert_eq!(told, message);
         drop(first);
         assert!(ServerLock::take(&database).is_ok());
+        assert!(!is_announced(&database), "the next one has not said so");
     }
 }

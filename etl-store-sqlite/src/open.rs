@@ -13,7 +13,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, SqliteConnection};
 
 use crate::catalog::Documents;
-use crate::lock::ServerLock;
+use crate::lock::{self, ServerLock};
 use crate::schedules;
 use crate::store::{Access, SqliteStore};
 use crate::triggers;
@@ -47,6 +47,24 @@ impl SqliteStore {
         open_server(path, clock)
             .await
             .map_err(|fault| fault.in_place(path.display().to_string()).of("open"))
+    }
+
+    /// Tells other processes that the server of this database, which is this process, runs whatever jobs are handed in. It holds until
+    /// the server lets go of the database.
+    ///
+    /// # Errors
+    /// `Unavailable` if it can't be noted.
+    pub fn announce_worker(path: impl AsRef<Path>) -> StoreResult<()> {
+        let noted = path.as_ref().canonicalize();
+        noted
+            .and_then(|path| lock::announce(&path))
+            .map_err(|error| Fault::caused(StoreErrorKind::Unavailable, error).of("announce"))
+    }
+
+    /// Whether the server of this database, if it has one, has told so.
+    pub fn has_worker(path: impl AsRef<Path>) -> bool {
+        let path = path.as_ref().canonicalize();
+        path.is_ok_and(|path| lock::is_announced(&path))
     }
 
     /// Opens a database that has, or may have, a server, for reading, for the catalog, credentials and schedules, for submitting and

@@ -80,6 +80,10 @@ async fn serve(
         deployment::unreachable("the address that is listened on is not known").because(error)
     })?;
     let health = health::serve(listener, Arc::clone(store.store()), Arc::clone(&draining));
+    // Others leave their jobs to it. With tags it would leave some lying.
+    if roles.worker && config.tags.is_empty() {
+        deployment::announce_worker(config)?;
+    }
     let runtime = if roles.worker || roles.scheduler {
         Some(start(config, store, roles, credentials)?)
     } else {

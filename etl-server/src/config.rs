@@ -4,6 +4,7 @@
 
 use std::num::NonZeroU16;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use etl_core::model::nearest;
 use etl_redis::{Redis, RedisOptions};
@@ -42,8 +43,10 @@ pub(crate) struct Config {
     /// Only jobs of pipelines that have one of these tags are taken by a worker; none for any.
     #[serde(deserialize_with = "tags")]
     pub(crate) tags: Vec<String>,
-    /// Days for which logs are kept in Postgres.
+    /// Days for which log lines are kept.
     pub(crate) log_days: u32,
+    /// Days for which jobs are kept after their end, with their artifacts; 0 for ever.
+    pub(crate) job_days: u32,
     /// How many jobs a worker runs at once.
     pub(crate) max_jobs: NonZeroU16,
     /// How many steps a worker runs at once, over all jobs.
@@ -65,6 +68,7 @@ impl Default for Config {
             log_format: None,
             tags: Vec::new(),
             log_days: 90,
+            job_days: 0,
             max_jobs: const { NonZeroU16::new(32).unwrap() },
             max_steps: None,
             drain_seconds: 30,
@@ -72,7 +76,7 @@ impl Default for Config {
     }
 }
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "database_url",
     "queue_url",
     "events_url",
@@ -83,13 +87,20 @@ const KEYS: [&str; 13] = [
     "log_format",
     "tags",
     "log_days",
+    "job_days",
     "max_jobs",
     "max_steps",
     "drain_seconds",
 ];
 
 /// Those of them that are numbers. A text of digits is a text under any other key.
-const NUMBERS: [&str; 4] = ["log_days", "max_jobs", "max_steps", "drain_seconds"];
+const NUMBERS: [&str; 5] = [
+    "log_days",
+    "job_days",
+    "max_jobs",
+    "max_steps",
+    "drain_seconds",
+];
 
 /// A key's value in the environment. A fault of it is told by the variable's name.
 #[derive(Debug)]
@@ -192,6 +203,11 @@ impl Config {
             .hint("leave otlp_endpoint out")),
             None => Ok(()),
         }
+    }
+
+    /// How long jobs are kept after their end, if not for ever.
+    pub(crate) fn keep_jobs(&self) -> Option<Duration> {
+        (self.job_days > 0).then(|| Duration::from_hours(24).saturating_mul(self.job_days))
     }
 
     /// Where jobs are remembered.

@@ -366,12 +366,9 @@ pub(crate) async fn own_engine(
     config: &Config,
     store: &OpenStore,
     parallelism: u16,
-) -> Result<Etl, Failure> {
+) -> Result<EtlBuilder, Failure> {
     let builder = engine(config, store).await?;
-    Ok(builder
-        .scope(Scope::Own)
-        .max_steps(parallelism.into())
-        .build())
+    Ok(builder.scope(Scope::Own).max_steps(parallelism.into()))
 }
 
 /// A system that a deployment needs and that can't be used.

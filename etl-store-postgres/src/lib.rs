@@ -12,6 +12,7 @@ mod letters;
 mod log_days;
 mod notify;
 mod open;
+mod retention;
 mod schedules;
 mod steps;
 mod store;

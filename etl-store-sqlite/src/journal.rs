@@ -227,7 +227,7 @@ impl SqliteStore {
 }
 
 /// The place in the list of jobs that a cursor names: `created_at` as the column has it, and the id.
-fn job_place(cursor: &Cursor) -> Result<(String, String)> {
+pub(crate) fn job_place(cursor: &Cursor) -> Result<(String, String)> {
     let place = || {
         let (micros, id) = cursor.0.split_once('.')?;
         let id: JobId = id.parse().ok()?;

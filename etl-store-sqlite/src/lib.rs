@@ -13,6 +13,7 @@ mod log_days;
 mod open;
 #[cfg(test)]
 mod query_plans;
+mod retention;
 mod schedules;
 mod steps;
 mod store;

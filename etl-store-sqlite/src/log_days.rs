@@ -48,7 +48,7 @@ impl LogDays {
             let jobs = jobs.map_err(|fault| fault.of("log days"))?;
             for (job, ended_at) in &jobs {
                 if ended_at.as_ref().is_some_and(|at| *at < before) {
-                    deleted += self.drop_lines(*job).await?;
+                    deleted += drop_all_lines(&self.writer, *job).await?;
                 }
             }
             match jobs.last() {
@@ -91,15 +91,16 @@ impl LogDays {
             .map(|row| Ok((row.parsed(0)?, row.owned(1)?)))
             .collect()
     }
+}
 
-    async fn drop_lines(&self, job: JobId) -> StoreResult<u64> {
-        let mut deleted = 0;
-        loop {
-            let batch = self.writer.ask(DropLines(job)).await?;
-            deleted += batch;
-            if batch < u64::from(BATCH) {
-                return Ok(deleted);
-            }
+/// Deletes the lines of a job, so that others may write in between. Answers how many that were.
+pub(crate) async fn drop_all_lines(writer: &WriterHandle<Group>, job: JobId) -> StoreResult<u64> {
+    let mut deleted = 0;
+    loop {
+        let batch = writer.ask(DropLines(job)).await?;
+        deleted += batch;
+        if batch < u64::from(BATCH) {
+            return Ok(deleted);
         }
     }
 }

@@ -8,8 +8,8 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Execute, Row, SqliteConnection};
 
 use crate::{
-    SqliteStore, catalog, claim, commit, credentials, journal, lease, letters, log_days, schedules,
-    steps, submit,
+    SqliteStore, catalog, claim, commit, credentials, journal, lease, letters, log_days, retention,
+    schedules, steps, submit,
 };
 
 /// Statements whose order comes from an index too.
@@ -21,6 +21,7 @@ const ORDERED: &[(&str, &str)] = &[
     ("journal::STEPS", journal::STEPS),
     ("catalog::LIST", catalog::LIST),
     ("credentials::LIST", credentials::LIST),
+    ("retention::EXPIRED", retention::EXPIRED),
     ("letters::LETTERS", letters::LETTERS),
     ("letters::HOOKS", letters::HOOKS),
     ("letters::WAITING", letters::WAITING),
@@ -62,6 +63,8 @@ const OTHERS: &[(&str, &str)] = &[
     ("letters::KNOWN_HOOKS", letters::KNOWN_HOOKS),
     ("letters::KNOWN_LETTERS", letters::KNOWN_LETTERS),
     ("letters::SETTLE", letters::SETTLE),
+    ("retention::FORGETTABLE", retention::FORGETTABLE),
+    ("retention::FORGET", retention::FORGET),
     ("schedules::CURRENT", schedules::CURRENT),
     ("schedules::KNOWN_FIRES", schedules::KNOWN_FIRES),
     ("schedules::MOVE", schedules::MOVE),

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use crate::catalog::Documents;
 use crate::claim;
 use crate::lease::{CancelRequest, RenewRequest};
-use crate::log_days::LogDays;
+use crate::log_days::{self, LogDays};
 use crate::writer::Group;
 use etl_store_sql::Fault;
 use etl_store_sql::{Columns, time};
@@ -106,6 +106,11 @@ impl SqliteStore {
         }
     }
 
+    /// Deletes the lines of a job, a few at a time.
+    pub(crate) async fn drop_lines(&self, job: JobId) -> StoreResult<u64> {
+        log_days::drop_all_lines(&self.writer, job).await
+    }
+
     /// Finishes what was asked before, folds the write-ahead log into the file and lets go of it. Every later call answers
     /// `Unavailable`. Closing twice is harmless.
     pub async fn close(&self) {
@@ -139,7 +144,7 @@ impl SqliteStore {
         self.writer.ask(request).await
     }
 
-    fn check_serves(&self, op: &'static str) -> StoreResult<()> {
+    pub(crate) fn check_serves(&self, op: &'static str) -> StoreResult<()> {
         if self.access == Access::Shared {
             let message = "this handle is for looking, managing and submitting; the database's server runs jobs and fires schedules";
             return Err(Fault::said(StoreErrorKind::InUse, message).of(op));

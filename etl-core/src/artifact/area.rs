@@ -3,14 +3,14 @@
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt};
 
 use super::presign::{Lifetime, PresignError, PresignedUrl, Presigner};
-use crate::model::{ArtifactName, AttemptKey};
+use crate::model::{ArtifactName, AttemptKey, JobId};
 
 /// The root of a deployment's artifacts.
 #[derive(Debug, Clone)]
@@ -140,6 +140,30 @@ impl ArtifactStorage {
         Ok(urls)
     }
 
+    /// Removes everything that the attempts of a job left. What is not there is removed already.
+    ///
+    /// # Errors
+    /// If the storage can't be reached or refuses it; a part may be gone.
+    pub async fn remove_job(&self, job: JobId) -> object_store::Result<()> {
+        let below = format!("jobs/{job}");
+        if let Some(folder) = &self.folder {
+            // As a whole: there may be folders without a file, and files that no object could be named after.
+            return remove_folder(folder.join(below)).await;
+        }
+        let below = Path::from(below);
+        let prefix: Path = self.root.parts().chain(below.parts()).collect();
+        let files = self.store.list(Some(&prefix));
+        let files = files.map_ok(|file| file.location).boxed();
+        let mut gone = self.store.delete_stream(files);
+        while let Some(removed) = gone.next().await {
+            match removed {
+                Ok(_) | Err(Error::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// The area of one attempt.
     pub fn area(&self, key: &AttemptKey) -> ArtifactArea {
         let item = key
@@ -164,6 +188,17 @@ impl ArtifactStorage {
         let below = uri.strip_prefix(&*self.base_uri)?.strip_prefix('/')?;
         let relative = Path::parse(below).ok()?;
         Some(self.root.parts().chain(relative.parts()).collect())
+    }
+}
+
+async fn remove_folder(folder: PathBuf) -> object_store::Result<()> {
+    let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(folder)).await?;
+    match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::Generic {
+            store: "LocalFileSystem",
+            source: error.into(),
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -205,7 +240,7 @@ impl ArtifactArea {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{JobId, StepKey};
+    use crate::model::StepKey;
 
     fn key(attempt: u32) -> AttemptKey {
         AttemptKey {
@@ -283,6 +318,33 @@ mod tests {
             let refused = storage.presign(&uri, hour).await.unwrap_err().to_string();
             assert!(refused.contains(wanted), "{refused}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_job_is_removed_with_all_that_it_left_and_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        for storage in [
+            ArtifactStorage::memory(),
+            ArtifactStorage::folder(folder.path()).unwrap(),
+        ] {
+            let other = AttemptKey {
+                job: JobId(uuid::Uuid::max()),
+                ..key(1)
+            };
+            let name = ArtifactName::new("a/b.csv").unwrap();
+            let at = [key(1), key(2), other].map(|key| storage.area(&key).location(&name));
+            for location in &at {
+                storage.store().put(location, "x".into()).await.unwrap();
+            }
+            for _ in 0..2 {
+                storage.remove_job(key(1).job).await.unwrap();
+                for (location, is_there) in at.iter().zip([false, false, true]) {
+                    assert_eq!(storage.store().head(location).await.is_ok(), is_there);
+                }
+            }
+        }
+        let left = std::fs::read_dir(folder.path().join("jobs")).unwrap();
+        assert_eq!(left.count(), 1, "no empty folder is left");
     }
 
     #[test]

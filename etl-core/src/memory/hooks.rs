@@ -11,6 +11,9 @@ use crate::model::{HookRow, HookTarget, JobId, Timestamp};
 impl State {
     /// A job has left a hook.
     pub(super) fn hook_waits(&mut self, job: JobId, hook: &HookRow, at: Timestamp) {
+        if let Some(row) = self.jobs.get_mut(&job) {
+            row.open_hooks.insert(hook.position);
+        }
         if matches!(hook.target, HookTarget::TriggerPipeline { .. }) {
             self.hooks_waiting.insert((at, job, hook.position));
         }
@@ -33,10 +36,11 @@ impl HookStore for MemoryStore {
 
     async fn settle_hook(&self, settled: SettledHook) -> Result<()> {
         let (mut state, _) = self.lock();
-        let job = state.jobs.get(&settled.job);
-        if !job.is_some_and(|job| job.hooks.contains_key(&settled.position)) {
+        let job = state.jobs.get_mut(&settled.job);
+        let Some(job) = job.filter(|job| job.hooks.contains_key(&settled.position)) else {
             return Err(StoreError::new("settle_hook", StoreErrorKind::NotFound));
-        }
+        };
+        job.open_hooks.remove(&settled.position);
         state
             .hooks_waiting
             .retain(|(_, job, position)| (*job, *position) != (settled.job, settled.position));

@@ -176,6 +176,9 @@ impl State {
                 .because(format!("step {key} can't be taken over"))
         })?;
         self.keys.extend(key.map(|key| (key, id)));
+        if let Some(repeated) = job.retry_of {
+            self.repeated.entry(repeated).or_default().insert(id);
+        }
         self.history.insert((now, id));
         self.outbox.insert(job.place());
         self.line.join(job.pipeline.id, job.limit, job.place());

@@ -115,11 +115,11 @@ impl Journal for MemoryStore {
     }
 }
 
-fn no_cursor(op: &'static str) -> StoreError {
+pub(super) fn no_cursor(op: &'static str) -> StoreError {
     StoreError::new(op, StoreErrorKind::NotFound)
 }
 
-fn job_key(cursor: &Cursor) -> Option<(Timestamp, JobId)> {
+pub(super) fn job_key(cursor: &Cursor) -> Option<(Timestamp, JobId)> {
     let (micros, id) = cursor.0.split_once('.')?;
     Some((
         Timestamp::from_micros(micros.parse().ok()?),

@@ -10,6 +10,7 @@ mod jobs;
 mod journal;
 mod line;
 mod queue;
+mod retention;
 mod row;
 mod schedules;
 mod step;
@@ -71,6 +72,8 @@ struct State {
     jobs: HashMap<JobId, JobRow>,
     /// Idempotency keys.
     keys: HashMap<String, JobId>,
+    /// The jobs that repeat a job.
+    repeated: HashMap<JobId, BTreeSet<JobId>>,
     /// Jobs by age, for readers.
     history: BTreeSet<(Timestamp, JobId)>,
     /// The `pending` jobs.

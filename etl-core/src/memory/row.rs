@@ -1,7 +1,7 @@
 //! What the store keeps of a job.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -25,7 +25,8 @@ pub(super) struct JobRow {
     pub(super) priority: u8,
     /// How many jobs of its pipeline may run beside it, itself included.
     pub(super) limit: Option<u32>,
-    retry_of: Option<JobId>,
+    pub(super) idempotency_key: Option<String>,
+    pub(super) retry_of: Option<JobId>,
     retry_attempt: u32,
     pub(super) created_at: Timestamp,
 
@@ -48,6 +49,8 @@ pub(super) struct JobRow {
     pub(super) steps: Vec<StepRow>,
     pub(super) letters: BTreeMap<StepKey, DeadLetter>,
     pub(super) hooks: BTreeMap<u32, HookRow>,
+    /// The positions of those that are not settled.
+    pub(super) open_hooks: BTreeSet<u32>,
     /// A line's `seq` is its index + 1.
     pub(super) log: Vec<LogLine>,
 }
@@ -94,6 +97,7 @@ impl JobRow {
             context: new.context,
             priority: new.priority,
             limit,
+            idempotency_key: new.idempotency_key,
             retry_of: new.retry_of,
             retry_attempt: new.retry_attempt,
             created_at: now,
@@ -113,6 +117,7 @@ impl JobRow {
             steps,
             letters: BTreeMap::new(),
             hooks: BTreeMap::new(),
+            open_hooks: BTreeSet::new(),
             log: Vec::new(),
         })
     }

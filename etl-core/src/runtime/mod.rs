@@ -1,6 +1,6 @@
 //! The doing: the only layer that spawns, sleeps or retries I/O. File order is the life of a job: `intake`, `dispatcher`,
 //! `worker`, `driver`, `launcher`, `commit`, `announcer`, `keeper`, `reaper`, `finisher`. What makes jobs beside people and
-//! programs is in `scheduler`, `backfill` and `finisher`.
+//! programs is in `scheduler`, `backfill` and `finisher`; what ends with time is in `retention`.
 //!
 //! Services are small and have a `tick()`; `service` is the one place that runs them in a loop.
 
@@ -19,6 +19,7 @@ mod plans;
 mod reaper;
 mod recorder;
 mod redact;
+mod retention;
 mod scheduler;
 pub(crate) mod service;
 mod services;
@@ -32,6 +33,7 @@ pub use dispatcher::Dispatcher;
 pub use finisher::{Finisher, MAX_CHAIN, MAX_FOLLOWERS};
 pub use intake::{Intake, IntakeError, Trigger};
 pub use reaper::Reaper;
+pub use retention::Retention;
 pub use scheduler::{Round, Scheduler};
 pub use service::Runtime;
 pub use settings::{Backends, Scope, Settings};

@@ -18,6 +18,7 @@ use super::finisher::Finisher;
 use super::intake::{Intake, IntakeError, Trigger};
 use super::keeper::{Held, Keeper};
 use super::reaper::Reaper;
+use super::retention::Retention;
 use super::scheduler::Scheduler;
 use super::settings::{Backends, OwnJobs, Scope, Settings};
 use super::worker::{Ended, Worker};
@@ -27,6 +28,9 @@ use crate::model::{JobId, JobStatus, WorkerId, spread};
 
 /// How long it may take to stop attempts and to give their jobs back.
 const HANDED_BACK_WITHIN: Duration = Duration::from_secs(15);
+
+/// How often jobs are looked for that ended long ago.
+const FORGET_EVERY: Duration = Duration::from_hours(1);
 
 /// The services of one process over its backends: what an embedded run and a deployed worker both are.
 #[derive(Debug)]
@@ -94,6 +98,10 @@ impl Runtime {
             let scheduler = Scheduler::new(backends.store.clone());
             let schedule = schedule(scheduler, Arc::clone(&nudge), period);
             services.push(tokio::spawn(until(stop.clone(), schedule)));
+        }
+        if let Some(keep) = settings.keep_jobs {
+            let retention = Retention::new(backends.store.clone(), backends.storage.clone(), keep);
+            services.push(tokio::spawn(until(stop.clone(), forget(retention))));
         }
         if settings.scope == Scope::All {
             let finisher = Finisher::new(backends.store.clone());
@@ -334,6 +342,16 @@ async fn finish(finisher: Finisher, nudge: Arc<Notify>, period: Duration, seed: 
                 }
             }
         }
+    })
+    .await;
+}
+
+/// Forgets jobs that ended long ago.
+async fn forget(retention: Retention) {
+    every(FORGET_EVERY, async move || match retention.tick().await {
+        Ok(0) => {}
+        Ok(jobs) => tracing::info!(jobs, "old jobs forgotten, with their artifacts"),
+        Err(error) => tracing::warn!(%error, "old jobs not forgotten, trying again in an hour"),
     })
     .await;
 }

@@ -62,6 +62,8 @@ pub struct Settings {
     pub grace: Duration,
     /// How often schedules are looked at, if this runtime fires them. Any number of runtimes over a store may.
     pub schedule: Option<Duration>,
+    /// How long jobs are kept after their end, with their artifacts. `None` for ever. Any number of runtimes over a store may see to it.
+    pub keep_jobs: Option<Duration>,
 }
 
 impl Default for Settings {
@@ -77,6 +79,7 @@ impl Default for Settings {
             reap: Duration::from_secs(2),
             grace: Duration::from_secs(10),
             schedule: None,
+            keep_jobs: None,
         }
     }
 }

@@ -129,6 +129,12 @@ impl EtlBuilder {
         self
     }
 
+    /// Forgets jobs this long after their end, with their artifacts. By default they are kept for ever.
+    pub fn keep_jobs(mut self, keep: impl Into<Option<Duration>>) -> Self {
+        self.settings.keep_jobs = keep.into();
+        self
+    }
+
     /// How long an attempt may take to stop before it is abandoned. Default 10 seconds.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.settings.grace = grace;

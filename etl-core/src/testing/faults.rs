@@ -12,8 +12,8 @@ use crate::contract::Store;
 use crate::contract::store::{
     Catalog, ClaimRequest, Claimed, CredentialStore, CredentialWrite, Due, Fire, Fired, HookStore,
     JobStore, Journal, LeaseState, PipelineFilter, PutCredential, PutPipeline, ReapRequest, Reseal,
-    Result, ScheduleStore, SealedCredential, SettledHook, StoreError, StoreErrorKind,
-    StoredPipeline, Submitted, WaitingHook,
+    Result, RetentionStore, ScheduleStore, SealedCredential, SettledHook, StoreError,
+    StoreErrorKind, StoredPipeline, Submitted, WaitingHook,
 };
 use crate::model::{
     Commit, DeadLetter, FireRecord, Hint, HookRow, JobFilter, JobId, JobRecord, JobStatus,
@@ -242,6 +242,20 @@ impl HookStore for Flaky {
 
     async fn settle_hook(&self, settled: SettledHook) -> Result<()> {
         self.write("settle_hook", self.inner.settle_hook(settled))
+            .await
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl RetentionStore for Flaky {
+    async fn expired_jobs(&self, older_than: Duration, page: &PageRequest) -> Result<Page<JobId>> {
+        self.read("expired_jobs", self.inner.expired_jobs(older_than, page))
+            .await
+    }
+
+    async fn forget_jobs(&self, jobs: &[JobId]) -> Result<u64> {
+        self.write("forget_jobs", self.inner.forget_jobs(jobs))
             .await
     }
 }

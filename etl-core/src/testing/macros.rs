@@ -209,6 +209,12 @@ macro_rules! __store_cases {
                 hooks_wait_oldest_first_until_they_are_settled,
                 only_hooks_that_are_there_are_settled,
             }
+            retention {
+                a_job_is_forgotten_with_all_that_is_its,
+                a_job_that_has_not_ended_is_not_forgotten,
+                a_job_is_kept_while_hooks_wait_or_another_repeats_it,
+                expired_jobs_are_listed_oldest_first_in_pages,
+            }
             journal {
                 lines_are_kept_in_order_and_numbered_by_job,
                 lines_of_an_ended_job_are_kept,

@@ -5,5 +5,6 @@
 mod dependents;
 mod jobs;
 mod probe;
+mod retention;
 mod schedules;
 mod workers;

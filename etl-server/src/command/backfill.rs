@@ -59,7 +59,7 @@ pub(crate) async fn execute(config: &Config, args: &BackfillArgs) -> Result<Exit
         return shown.map(|_| Exit::Success);
     }
     let etl = match deployment::own_engine(config, &store, args.parallelism).await {
-        Ok(etl) => etl,
+        Ok(engine) => engine.build(),
         Err(failure) => {
             store.close().await;
             return Err(failure);

@@ -21,7 +21,9 @@ pub(crate) async fn execute(config: &Config, args: &RetryArgs) -> Result<Exit, F
         store.close().await;
         return exit;
     }
-    let etl = deployment::own_engine(config, &store, args.parallelism).await?;
+    let etl = deployment::own_engine(config, &store, args.parallelism)
+        .await?
+        .build();
     let outcome = go_on(&etl, args, &mut interrupts).await;
     until_end::close(etl, store, &outcome).await;
     outcome

@@ -36,7 +36,11 @@ pub(crate) async fn execute(config: &Config, args: RunArgs) -> Result<Exit, Fail
     let opening = deployment::embedded(config);
     let store = interrupts.unless_interrupted(opening).await?;
     leftover::say_what_waits(&**store.store()).await?;
-    let etl = deployment::own_engine(config, &store, args.parallelism).await?;
+    // Not of `retry`, whose job may be old: it must not be forgotten before it is asked for.
+    let etl = deployment::own_engine(config, &store, args.parallelism)
+        .await?
+        .keep_jobs(config.keep_jobs())
+        .build();
     let outcome = submit_and_follow(&etl, file.as_deref(), document, &args, &mut interrupts).await;
     until_end::close(etl, store, &outcome).await;
     outcome

@@ -141,6 +141,7 @@ fn start(
         max_steps: config
             .max_steps
             .map_or(defaults.max_steps, |steps| steps.get().into()),
+        keep_jobs: config.keep_jobs(),
         schedule: roles.scheduler.then_some(SCHEDULE_EVERY),
         ..defaults
     };

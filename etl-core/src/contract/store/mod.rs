@@ -6,6 +6,7 @@ mod error;
 mod hooks;
 mod jobs;
 mod journal;
+mod retention;
 mod schedules;
 pub mod way;
 
@@ -15,6 +16,7 @@ pub use error::{Result, StoreError, StoreErrorKind};
 pub use hooks::{HookStore, SettledHook, WaitingHook};
 pub use jobs::{ClaimRequest, Claimed, JobStore, LeaseState, ReapRequest, Submitted};
 pub use journal::Journal;
+pub use retention::RetentionStore;
 pub use schedules::{Due, Fire, FireOutcome, Fired, ScheduleStore};
 
 /// What a deployment must not forget. Implemented for whatever has all the roles; never by hand.
@@ -22,11 +24,18 @@ pub use schedules::{Due, Fire, FireOutcome, Fired, ScheduleStore};
 /// # Contract
 /// Between the runtime and a database. Conformance: `etl_core::store_conformance!`; the in-memory store is the reference.
 pub trait Store:
-    JobStore + Catalog + ScheduleStore + CredentialStore + HookStore + Journal
+    JobStore + Catalog + ScheduleStore + CredentialStore + HookStore + RetentionStore + Journal
 {
 }
 
-impl<T: JobStore + Catalog + ScheduleStore + CredentialStore + HookStore + Journal + ?Sized> Store
-    for T
+impl<T> Store for T where
+    T: JobStore
+        + Catalog
+        + ScheduleStore
+        + CredentialStore
+        + HookStore
+        + RetentionStore
+        + Journal
+        + ?Sized
 {
 }

@@ -70,6 +70,8 @@ pub(super) enum Bug {
     FireForgotten,
     /// A job's own limit is not looked at.
     MaxActiveForgotten,
+    /// A job is forgotten whatever is still to be done for it.
+    ForgottenTooSoon,
     /// A credential is sealed anew over whatever was stored since it was read.
     ResealUnchecked,
 }
@@ -228,6 +230,11 @@ mod tests {
         (
             Bug::MaxActiveForgotten,
             "claim::a_job_is_passed_over_at_a_limit_of_its_own",
+            false,
+        ),
+        (
+            Bug::ForgottenTooSoon,
+            "retention::a_job_is_kept_while_hooks_wait_or_another_repeats_it",
             false,
         ),
         (

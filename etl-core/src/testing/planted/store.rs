@@ -12,8 +12,8 @@ use crate::contract::Clock;
 use crate::contract::store::{
     Catalog, ClaimRequest, Claimed, CredentialStore, CredentialWrite, Due, Fire, FireOutcome,
     Fired, HookStore, JobStore, Journal, LeaseState, PipelineFilter, PutCredential, PutPipeline,
-    ReapRequest, Reseal, Result, ScheduleStore, SealedCredential, SettledHook, StoreErrorKind,
-    StoredPipeline, Submitted, WaitingHook,
+    ReapRequest, Reseal, Result, RetentionStore, ScheduleStore, SealedCredential, SettledHook,
+    StoreErrorKind, StoredPipeline, Submitted, WaitingHook,
 };
 use crate::memory::MemoryStore;
 use crate::model::{
@@ -288,6 +288,27 @@ impl HookStore for Planted {
             return Ok(());
         }
         self.inner.settle_hook(settled).await
+    }
+}
+
+#[async_trait]
+impl RetentionStore for Planted {
+    async fn expired_jobs(&self, older_than: Duration, page: &PageRequest) -> Result<Page<JobId>> {
+        self.inner.expired_jobs(older_than, page).await
+    }
+
+    async fn forget_jobs(&self, jobs: &[JobId]) -> Result<u64> {
+        for &job in jobs.iter().filter(|_| self.has(Bug::ForgottenTooSoon)) {
+            for hook in self.inner.hooks(job).await? {
+                let settled = SettledHook {
+                    job,
+                    position: hook.position,
+                    error: None,
+                };
+                self.inner.settle_hook(settled).await?;
+            }
+        }
+        self.inner.forget_jobs(jobs).await
     }
 }
 

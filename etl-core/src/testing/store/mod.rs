@@ -10,6 +10,7 @@ mod hook;
 mod journal;
 mod lease;
 mod reap;
+mod retention;
 mod scene;
 mod schedule;
 mod submit;

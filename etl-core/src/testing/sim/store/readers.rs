@@ -1,12 +1,14 @@
 //! What readers ask goes over the same line.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use super::SimStore;
 use crate::contract::store::{
     Catalog, CredentialStore, CredentialWrite, Due, Fire, Fired, HookStore, Journal,
-    PipelineFilter, PutCredential, PutPipeline, Reseal, Result, ScheduleStore, SealedCredential,
-    SettledHook, StoredPipeline, WaitingHook,
+    PipelineFilter, PutCredential, PutPipeline, Reseal, Result, RetentionStore, ScheduleStore,
+    SealedCredential, SettledHook, StoredPipeline, WaitingHook,
 };
 use crate::model::{
     DeadLetter, FireRecord, HookRow, JobFilter, JobId, JobRecord, LogLine, Page, PageRequest,
@@ -65,6 +67,20 @@ impl HookStore for SimStore {
 
     async fn settle_hook(&self, settled: SettledHook) -> Result<()> {
         self.call("settle_hook", self.sim.memory.settle_hook(settled))
+            .await
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl RetentionStore for SimStore {
+    async fn expired_jobs(&self, older_than: Duration, page: &PageRequest) -> Result<Page<JobId>> {
+        let read = self.sim.memory.expired_jobs(older_than, page);
+        self.call("expired_jobs", read).await
+    }
+
+    async fn forget_jobs(&self, jobs: &[JobId]) -> Result<u64> {
+        self.call("forget_jobs", self.sim.memory.forget_jobs(jobs))
             .await
     }
 }

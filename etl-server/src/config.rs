@@ -47,6 +47,8 @@ pub(crate) struct Config {
     pub(crate) log_days: u32,
     /// Days for which jobs are kept after their end, with their artifacts; 0 for ever.
     pub(crate) job_days: u32,
+    /// Whether the logs of jobs are archived in the artifact storage after their end.
+    pub(crate) log_archive: bool,
     /// How many jobs a worker runs at once.
     pub(crate) max_jobs: NonZeroU16,
     /// How many steps a worker runs at once, over all jobs.
@@ -69,6 +71,7 @@ impl Default for Config {
             tags: Vec::new(),
             log_days: 90,
             job_days: 0,
+            log_archive: false,
             max_jobs: const { NonZeroU16::new(32).unwrap() },
             max_steps: None,
             drain_seconds: 30,
@@ -76,7 +79,7 @@ impl Default for Config {
     }
 }
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "database_url",
     "queue_url",
     "events_url",
@@ -88,6 +91,7 @@ const KEYS: [&str; 14] = [
     "tags",
     "log_days",
     "job_days",
+    "log_archive",
     "max_jobs",
     "max_steps",
     "drain_seconds",
@@ -116,9 +120,13 @@ impl Provider for Variable {
     }
 
     fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
-        let number = || self.value.trim().parse::<u64>().ok();
-        let number = NUMBERS.contains(&self.key).then(number).flatten();
-        let value = number.map_or_else(|| self.value.as_str().into(), Value::from);
+        let text = self.value.trim();
+        let read = match self.key {
+            "log_archive" => text.parse::<bool>().ok().map(Value::from),
+            key if NUMBERS.contains(&key) => text.parse::<u64>().ok().map(Value::from),
+            _ => None,
+        };
+        let value = read.unwrap_or_else(|| self.value.as_str().into());
         Ok(Profile::Default.collect(Dict::from([(self.key.into(), value)])))
     }
 }

@@ -5,6 +5,7 @@
     reason = "the macros panic when the reader has gone away; `view` has functions that do not"
 )]
 
+mod archive;
 mod args;
 mod command;
 mod config;

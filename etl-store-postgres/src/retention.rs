@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use etl_core::contract::store::{Result as StoreResult, RetentionStore};
 use etl_core::model::{JobId, Page, PageRequest};
-use etl_store_sql::{Columns, Result, expired_page, time};
+use etl_store_sql::{Columns, Fault, Result, archive_state, expired_page, time};
 
 use crate::PostgresStore;
 use crate::journal::job_place;
@@ -35,6 +35,32 @@ impl RetentionStore for PostgresStore {
             forgotten += batch.map_err(|fault| fault.of("forget_jobs"))?;
         }
         Ok(forgotten)
+    }
+
+    async fn unarchived_logs(&self, older_than: Duration, limit: usize) -> StoreResult<Vec<JobId>> {
+        let waiting = async {
+            let rows = sqlx::query(UNARCHIVED)
+                .bind(time(self.now().await? - older_than))
+                .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+                .fetch_all(self.readers())
+                .await?;
+            rows.iter().map(|row| row.parsed(0)).collect::<Result<_>>()
+        };
+        waiting
+            .await
+            .map_err(|fault: Fault| fault.of("unarchived_logs"))
+    }
+
+    async fn log_archived(&self, job: JobId, error: Option<&str>) -> StoreResult<()> {
+        let noted = sqlx::query(ARCHIVED)
+            .bind(job.to_string())
+            .bind(archive_state(error))
+            .execute(self.readers())
+            .await;
+        match noted {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Fault::from(error).of("log_archived")),
+        }
     }
 }
 
@@ -116,3 +142,11 @@ const FORGET: &str = concat!(
     may_be_forgotten!(),
     " ORDER BY j.id FOR UPDATE OF j SKIP LOCKED)"
 );
+
+const UNARCHIVED: &str = "
+    SELECT id::text FROM job_executions
+    WHERE completed_at IS NOT NULL AND log_archive IS NULL AND completed_at <= $1::timestamptz ORDER BY completed_at, id LIMIT $2";
+
+const ARCHIVED: &str = "
+    UPDATE job_executions SET log_archive = $2
+    WHERE id = $1::uuid AND completed_at IS NOT NULL AND log_archive IS NULL";

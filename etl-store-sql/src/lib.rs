@@ -21,7 +21,7 @@ pub use fault::{Fault, Result};
 pub use guards::{Guard, GuardedEvent, guards};
 pub use letters::{LetterRow, StoredHook, dead_letter, hook};
 pub use plan::{CheckpointRow, ItemRow, JobMove, JobNow, Plan};
-pub use retention::expired_page;
+pub use retention::{archive_state, expired_page};
 pub use rows::{
     Columns, count, item_column, job_record, json, log_line, parse, parse_json, step_record,
     step_snapshot, time, word,

@@ -1,4 +1,4 @@
-//! Lists of jobs that may be forgotten.
+//! Lists of jobs that may be forgotten, and what became of the archives of logs.
 
 use etl_core::model::{Cursor, JobId, Page, Timestamp};
 
@@ -20,4 +20,12 @@ pub fn expired_page(rows: &[impl Columns], limit: usize) -> Result<Page<JobId>> 
         None => None,
     };
     Ok(Page { items, next_cursor })
+}
+
+/// What became of the archive of a log, as the column has it. Without NUL, which PostgreSQL can't hold.
+pub fn archive_state(error: Option<&str>) -> String {
+    match error {
+        Some(error) => format!("failed: {}", error.replace('\0', "\u{fffd}")),
+        None => "done".into(),
+    }
 }

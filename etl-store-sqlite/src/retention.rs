@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use etl_core::contract::store::{Result as StoreResult, RetentionStore};
 use etl_core::model::{JobId, Page, PageRequest};
-use etl_store_sql::{Answers, Columns, Fault, Result, expired_page, json, time};
+use etl_store_sql::{Answers, Columns, Fault, Result, archive_state, expired_page, json, time};
 
 use crate::SqliteStore;
 use crate::journal::job_place;
@@ -41,6 +41,25 @@ impl RetentionStore for SqliteStore {
             forgotten += self.ask(ForgetJobs(jobs)).await?;
         }
         Ok(forgotten)
+    }
+
+    async fn unarchived_logs(&self, older_than: Duration, limit: usize) -> StoreResult<Vec<JobId>> {
+        let waiting = async {
+            let rows = sqlx::query(UNARCHIVED)
+                .bind(time(self.now() - older_than))
+                .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+                .fetch_all(self.readers())
+                .await?;
+            rows.iter().map(|row| row.parsed(0)).collect::<Result<_>>()
+        };
+        waiting
+            .await
+            .map_err(|fault: Fault| fault.of("unarchived_logs"))
+    }
+
+    async fn log_archived(&self, job: JobId, error: Option<&str>) -> StoreResult<()> {
+        let state = archive_state(error);
+        self.ask(LogArchived { job, state }).await
     }
 }
 
@@ -82,6 +101,24 @@ pub(crate) async fn forget(tx: &mut Tx<'_>, requests: &[&ForgetJobs]) -> Result<
     Ok(answers)
 }
 
+/// Notes what became of the archive of a job's log.
+#[derive(Debug)]
+pub(crate) struct LogArchived {
+    job: JobId,
+    state: String,
+}
+
+pub(crate) async fn archived(tx: &mut Tx<'_>, notes: &[&LogArchived]) -> Result<Answers<()>> {
+    for note in notes {
+        sqlx::query(ARCHIVED)
+            .bind(note.job.to_string())
+            .bind(&note.state)
+            .execute(&mut *tx.conn)
+            .await?;
+    }
+    Ok(notes.iter().map(|_| Ok(())).collect())
+}
+
 /// What nothing refers to that is still to be done.
 macro_rules! may_be_forgotten {
     () => {
@@ -108,3 +145,9 @@ pub(crate) const FORGET: &str = concat!(
     "DELETE FROM job_executions AS j WHERE j.id IN (SELECT value FROM jsonb_each(?1)) AND ",
     may_be_forgotten!()
 );
+
+pub(crate) const UNARCHIVED: &str = "
+    SELECT id FROM job_executions INDEXED BY idx_jobs_unarchived
+    WHERE completed_at IS NOT NULL AND log_archive IS NULL AND completed_at <= ?1 ORDER BY completed_at, id LIMIT ?2";
+
+pub(crate) const ARCHIVED: &str = "UPDATE job_executions SET log_archive = ?2 WHERE id = ?1 AND completed_at IS NOT NULL AND log_archive IS NULL";

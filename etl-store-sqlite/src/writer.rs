@@ -17,7 +17,7 @@ use crate::credentials::{self, RemoveCredential};
 use crate::lease::{self, CancelRequest, RenewRequest};
 use crate::lock::ServerLock;
 use crate::log_days::{self, DropLines};
-use crate::retention::{self, ForgetJobs};
+use crate::retention::{self, ForgetJobs, LogArchived};
 use crate::schedules::{self, PauseRequest};
 use crate::{claim, commit, journal, letters, submit};
 
@@ -48,6 +48,7 @@ etl_store_sql::requests! {
     renewals: RenewRequest => Vec<LeaseState>, "renew", lease::renew, |renewal| renewal.leases.len();
     reaps: ReapRequest => Vec<JobId>, "reap", lease::reap, |_| 1;
     claims: ClaimRequest => Vec<Claimed>, "claim", claim::claim, |_| 1;
+    archived: LogArchived => (), "log_archived", retention::archived, |_| 1;
     forgotten_jobs: ForgetJobs => u64, "forget_jobs", retention::forget, |_| retention::BATCH * 100;
     forgotten_lines: DropLines => u64, "log days", log_days::drop_lines, |_| log_days::BATCH as usize;
     appends: Vec<LogLine> => (), "append", journal::append, Vec::len;

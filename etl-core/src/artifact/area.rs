@@ -140,7 +140,13 @@ impl ArtifactStorage {
         Ok(urls)
     }
 
-    /// Removes everything that the attempts of a job left. What is not there is removed already.
+    /// Where the archive of a job's log is: beside what its attempts left, and gone with that.
+    pub fn log_archive(&self, job: JobId) -> Path {
+        let below = Path::from(format!("jobs/{job}/log.ndjson.zst"));
+        self.root.parts().chain(below.parts()).collect()
+    }
+
+    /// Removes everything that the attempts of a job left, and the archive of its log. What is not there is removed already.
     ///
     /// # Errors
     /// If the storage can't be reached or refuses it; a part may be gone.

@@ -250,10 +250,10 @@ impl State {
 
     /// Ends a job that is `from` as `cancelled`, with every open step.
     pub(super) fn end(&mut self, id: JobId, from: JobStatus, now: Timestamp) {
-        self.job_moves(id, from, JobStatus::Cancelled, now);
         if let Some(job) = self.jobs.get_mut(&id) {
             job.completed_at = Some(now);
             job.end_steps(now);
         }
+        self.job_moves(id, from, JobStatus::Cancelled, now);
     }
 }

@@ -74,6 +74,8 @@ struct State {
     keys: HashMap<String, JobId>,
     /// The jobs that repeat a job.
     repeated: HashMap<JobId, BTreeSet<JobId>>,
+    /// The jobs that have ended and whose log is not archived, by their end.
+    unarchived: BTreeSet<(Timestamp, JobId)>,
     /// Jobs by age, for readers.
     history: BTreeSet<(Timestamp, JobId)>,
     /// The `pending` jobs.
@@ -113,6 +115,9 @@ impl State {
                 self.line.stopped(job.pipeline.id);
             }
             _ => {}
+        }
+        if to.is_terminal() {
+            self.unarchived.extend(job.completed_at.map(|at| (at, id)));
         }
         if to.is_terminal()
             && let Entry::Occupied(mut open) = self.open.entry(job.pipeline.id)

@@ -25,6 +25,9 @@ impl State {
             return;
         };
         self.history.remove(&(job.created_at, id));
+        if let Some(ended_at) = job.completed_at {
+            self.unarchived.remove(&(ended_at, id));
+        }
         if let Some(key) = &job.idempotency_key {
             self.keys.remove(key);
         }
@@ -83,5 +86,22 @@ impl RetentionStore for MemoryStore {
             }
         }
         Ok(forgotten)
+    }
+
+    async fn unarchived_logs(&self, older_than: Duration, limit: usize) -> Result<Vec<JobId>> {
+        let (state, now) = self.lock();
+        let until = now - older_than;
+        let ended = state.unarchived.iter();
+        let old = ended.take_while(|(ended_at, _)| *ended_at <= until);
+        Ok(old.take(limit).map(|(_, job)| *job).collect())
+    }
+
+    async fn log_archived(&self, job: JobId, _error: Option<&str>) -> Result<()> {
+        let (mut state, _) = self.lock();
+        let ended_at = state.jobs.get(&job).and_then(|job| job.completed_at);
+        if let Some(ended_at) = ended_at {
+            state.unarchived.remove(&(ended_at, job));
+        }
+        Ok(())
     }
 }

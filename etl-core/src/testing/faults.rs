@@ -258,6 +258,16 @@ impl RetentionStore for Flaky {
         self.write("forget_jobs", self.inner.forget_jobs(jobs))
             .await
     }
+
+    async fn unarchived_logs(&self, older_than: Duration, limit: usize) -> Result<Vec<JobId>> {
+        let call = self.inner.unarchived_logs(older_than, limit);
+        self.read("unarchived_logs", call).await
+    }
+
+    async fn log_archived(&self, job: JobId, error: Option<&str>) -> Result<()> {
+        self.write("log_archived", self.inner.log_archived(job, error))
+            .await
+    }
 }
 
 #[async_trait]

@@ -214,6 +214,7 @@ macro_rules! __store_cases {
                 a_job_that_has_not_ended_is_not_forgotten,
                 a_job_is_kept_while_hooks_wait_or_another_repeats_it,
                 expired_jobs_are_listed_oldest_first_in_pages,
+                logs_wait_to_be_archived_from_the_end_of_their_job_on,
             }
             journal {
                 lines_are_kept_in_order_and_numbered_by_job,

@@ -8,6 +8,7 @@ use etl_core::contract::{Credentials, NoCredentials};
 use etl_core::runtime::{Backends, Runtime, Scope, Settings, SystemClock};
 
 use super::interrupts::Interrupts;
+use crate::archive::Archiver;
 use crate::args::{Role, ServeArgs};
 use crate::config::Config;
 use crate::deployment::{self, OpenStore};
@@ -89,6 +90,11 @@ async fn serve(
     } else {
         None
     };
+    let archiver = if config.log_archive && runtime.is_some() {
+        Some(Archiver::new(store, deployment::artifacts(config)?).start())
+    } else {
+        None
+    };
     tracing::info!(roles = roles.names(), address = %bound, "serving");
 
     interrupts.next().await;
@@ -107,6 +113,9 @@ async fn serve(
                 }
             })
             .await;
+    }
+    if let Some(archiver) = archiver {
+        archiver.abort();
     }
     health.abort();
     tracing::info!("stopped");

@@ -5,6 +5,8 @@ use etl_core::sdk::{Etl, JobHandle, Outcome};
 
 use super::interrupts::Interrupts;
 use super::steps_of;
+use crate::archive::Archiver;
+use crate::config::Config;
 use crate::deployment::OpenStore;
 use crate::failure::{Exit, Failure};
 use crate::view::{RunView, print, print_json, run_document, say, summary};
@@ -32,11 +34,22 @@ pub(super) async fn to_the_end(
     Ok(Exit::of_job(outcome.status()))
 }
 
-/// Ends the engine and lets go of the store. A job that was left as it is is not waited for.
-pub(super) async fn close(etl: Etl, store: OpenStore, outcome: &Result<Exit, Failure>) {
+/// Ends the engine, archives logs if that is wanted, and lets go of the store. A job that was left as it is is not waited for.
+pub(super) async fn close(
+    config: &Config,
+    etl: Etl,
+    store: OpenStore,
+    outcome: &Result<Exit, Failure>,
+) {
+    let storage = etl.backends().storage.clone();
     match outcome {
         Err(failure) if failure.exit == Exit::Cancelled => drop(etl),
-        _ => etl.shutdown().await,
+        _ => {
+            etl.shutdown().await;
+            if config.log_archive {
+                Archiver::new(&store, storage).archive_all().await;
+            }
+        }
     }
     store.close().await;
 }

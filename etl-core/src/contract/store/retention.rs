@@ -28,4 +28,12 @@ pub trait RetentionStore: Send + Sync + Debug + 'static {
     /// It is not one change: it may be interrupted between jobs, and a job's lines may go before the job. No other writer MUST wait
     /// for all of it.
     async fn forget_jobs(&self, jobs: &[JobId]) -> Result<u64>;
+
+    /// Jobs that ended at least `older_than` ago and whose log nobody has archived yet, by their end, oldest first; at most `limit`.
+    /// Two may archive a log at the same time, so that doing it twice MUST be the same as once.
+    async fn unarchived_logs(&self, older_than: Duration, limit: usize) -> Result<Vec<JobId>>;
+
+    /// Notes that the log of a job that has ended is archived, or with an `error` that it can't be. What was noted first stays. A
+    /// job that is not known, or has not ended, is left alone.
+    async fn log_archived(&self, job: JobId, error: Option<&str>) -> Result<()>;
 }

@@ -310,6 +310,14 @@ impl RetentionStore for Planted {
         }
         self.inner.forget_jobs(jobs).await
     }
+
+    async fn unarchived_logs(&self, older_than: Duration, limit: usize) -> Result<Vec<JobId>> {
+        self.inner.unarchived_logs(older_than, limit).await
+    }
+
+    async fn log_archived(&self, job: JobId, error: Option<&str>) -> Result<()> {
+        self.inner.log_archived(job, error).await
+    }
 }
 
 #[async_trait]

@@ -198,3 +198,42 @@ pub(super) async fn expired_jobs_are_listed_oldest_first_in_pages(fixture: &dyn 
         "all at once"
     );
 }
+
+pub(super) async fn logs_wait_to_be_archived_from_the_end_of_their_job_on(
+    fixture: &dyn StoreFixture,
+) {
+    let scene = Scene::on(fixture).await;
+    let pipeline = a_pipeline_of_one(&scene).await;
+    let open = scene.submit(new_job(&pipeline)).await;
+    let running = scene.submit(new_job(&pipeline)).await;
+    scene.claim(running, LONG).await;
+    let mut jobs = Vec::new();
+    for _ in 0..3 {
+        scene.clock.advance(WHILE);
+        jobs.push(ended(&scene, new_job(&pipeline), Vec::new()).await);
+    }
+    scene.clock.advance(WHILE);
+    let waiting = async |scene: &Scene, limit| {
+        let waiting = scene.store.unarchived_logs(Duration::ZERO, limit).await;
+        waiting.unwrap()
+    };
+    for limit in [0, 2, 9] {
+        assert_eq!(waiting(&scene, limit).await, jobs[..limit.min(3)]);
+    }
+    if scene.facts.follows_clock {
+        let old = scene.store.unarchived_logs(WHILE * 2, 9).await.unwrap();
+        assert_eq!(old, jobs[..2]);
+    }
+    // What has not ended, or is not known, is left alone.
+    for job in [open, JobId(uuid::Uuid::nil()), jobs[0]] {
+        scene.store.log_archived(job, None).await.unwrap();
+    }
+    let error = Some("its lines can't be read\0");
+    scene.store.log_archived(jobs[1], error).await.unwrap();
+    scene.store.log_archived(jobs[1], None).await.unwrap();
+    scene.store.cancel(open, "enough").await.unwrap();
+    let scene = scene.restart(fixture).await;
+    assert_eq!(waiting(&scene, 9).await, [jobs[2], open]);
+    assert_eq!(scene.store.forget_jobs(&[open]).await.unwrap(), 1);
+    assert_eq!(waiting(&scene, 9).await, jobs[2..]);
+}

@@ -83,6 +83,16 @@ impl RetentionStore for SimStore {
         self.call("forget_jobs", self.sim.memory.forget_jobs(jobs))
             .await
     }
+
+    async fn unarchived_logs(&self, older_than: Duration, limit: usize) -> Result<Vec<JobId>> {
+        let read = self.sim.memory.unarchived_logs(older_than, limit);
+        self.call("unarchived_logs", read).await
+    }
+
+    async fn log_archived(&self, job: JobId, error: Option<&str>) -> Result<()> {
+        self.call("log_archived", self.sim.memory.log_archived(job, error))
+            .await
+    }
 }
 
 #[deny(clippy::missing_trait_methods)]

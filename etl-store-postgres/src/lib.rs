@@ -12,6 +12,7 @@ mod letters;
 mod log_days;
 mod notify;
 mod open;
+mod put_off;
 mod retention;
 mod schedules;
 mod steps;

@@ -21,7 +21,7 @@ use crate::submit;
 use crate::text::json;
 use crate::writer::Tx;
 use etl_store_sql::Answers;
-use etl_store_sql::{Columns, parse_json, time};
+use etl_store_sql::{Columns, PutOff, parse_json, time};
 use etl_store_sql::{Fault, Result};
 
 /// A wish to pause a schedule or to let it fire again.
@@ -279,30 +279,42 @@ async fn known_fires(tx: &mut Tx<'_>, fires: &[&Fire]) -> Result<HashSet<(Pipeli
         .collect()
 }
 
+impl PostgresStore {
+    /// Schedules that are due, and those among them that can't be read.
+    async fn look_for_due(&self, limit: usize) -> Result<(Due, PutOff)> {
+        let now = self.now().await?;
+        let rows = sqlx::query(DUE)
+            .bind(time(now))
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(self.readers())
+            .await?;
+        let (mut schedules, mut unreadable) = (Vec::with_capacity(rows.len()), PutOff::default());
+        for row in &rows {
+            match schedule(row) {
+                Ok(schedule) => schedules.push(schedule),
+                Err(fault) => {
+                    let pipeline_id = row.str(0)?;
+                    tracing::error!(pipeline_id, error = ?fault, "a schedule can't be read and was passed over");
+                    unreadable.schedule(row, (0, 10), now)?;
+                }
+            }
+        }
+        Ok((Due { now, schedules }, unreadable))
+    }
+}
+
 #[async_trait]
 impl ScheduleStore for PostgresStore {
     async fn due(&self, limit: usize) -> StoreResult<Due> {
-        let due = async {
-            let now = self.now().await?;
-            let rows = sqlx::query(DUE)
-                .bind(time(now))
-                .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-                .fetch_all(self.readers())
-                .await?;
-            let mut schedules = Vec::with_capacity(rows.len());
-            for row in &rows {
-                match schedule(row) {
-                    Ok(schedule) => schedules.push(schedule),
-                    // Others must not wait for it.
-                    Err(fault) => {
-                        let pipeline_id = row.str(0)?;
-                        tracing::error!(pipeline_id, error = ?fault, "a schedule can't be read and was passed over");
-                    }
-                }
+        loop {
+            let looked = self.look_for_due(limit).await;
+            let (due, unreadable) = looked.map_err(|fault: Fault| fault.of("due"))?;
+            let has_room = unreadable.schedules.len() < limit;
+            if unreadable.is_empty() || !self.put_off(unreadable).await || has_room {
+                return Ok(due);
             }
-            Ok(Due { now, schedules })
-        };
-        due.await.map_err(|fault: Fault| fault.of("due"))
+            // There was no room for one that can be read.
+        }
     }
 
     async fn fire(&self, fire: Fire) -> StoreResult<Fired> {
@@ -400,7 +412,7 @@ fn schedule(row: &PgRow) -> Result<Schedule> {
 macro_rules! schedule_columns {
     () => {
         "p.id::text, p.namespace, p.name, p.version, p.config::text, s.rev, s.is_paused::int::bigint, etl_text(s.next_fire_at), \
-         etl_text(s.next_start_at), etl_text(s.last_fire_at)"
+         etl_text(s.next_start_at), etl_text(s.last_fire_at), s.put_off::bigint"
     };
 }
 
@@ -408,7 +420,8 @@ const DUE: &str = concat!(
     "SELECT ",
     schedule_columns!(),
     " FROM schedules s JOIN pipelines p ON p.id = s.pipeline_id
-    WHERE s.next_start_at <= $1::timestamptz ORDER BY s.next_start_at, s.pipeline_id LIMIT $2"
+    WHERE s.next_start_at <= $1::timestamptz AND (s.put_off_until IS NULL OR s.put_off_until <= $1::timestamptz)
+    ORDER BY s.next_start_at, s.pipeline_id LIMIT $2"
 );
 
 const ONE: &str = concat!(
@@ -438,10 +451,11 @@ const PUT: &str = "
     VALUES ($1::uuid, true, 1, $2, $3::timestamptz, $4::timestamptz, $5::timestamptz)
     ON CONFLICT (pipeline_id) DO UPDATE SET
         is_there = true, rev = schedules.rev + 1, is_paused = excluded.is_paused, next_fire_at = excluded.next_fire_at,
-        next_start_at = excluded.next_start_at, updated_at = excluded.updated_at";
+        next_start_at = excluded.next_start_at, put_off = 0, put_off_until = NULL, updated_at = excluded.updated_at";
 
 const RAISE: &str = "
-    UPDATE schedules SET rev = rev + 1, updated_at = $2::timestamptz WHERE pipeline_id = $1::uuid";
+    UPDATE schedules SET rev = rev + 1, put_off = 0, put_off_until = NULL, updated_at = $2::timestamptz
+    WHERE pipeline_id = $1::uuid";
 
 const TAKE_AWAY: &str = "
     UPDATE schedules SET
@@ -462,7 +476,7 @@ const KNOWN_FIRES: &str = "
 const MOVE: &str = "
     UPDATE schedules s SET
         rev = s.rev + 1, next_fire_at = e.next, next_start_at = e.start,
-        last_fire_at = coalesce(e.last, s.last_fire_at),
+        last_fire_at = coalesce(e.last, s.last_fire_at), put_off = 0, put_off_until = NULL,
         updated_at = $2::timestamptz
     FROM jsonb_to_recordset($1::jsonb) AS e(
         schedule uuid, rev bigint, next timestamptz, start timestamptz, last timestamptz)

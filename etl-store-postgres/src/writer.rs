@@ -10,7 +10,7 @@ use etl_core::contract::store::{
 };
 use etl_core::contract::{Clock, StoreErrorKind};
 use etl_core::model::{Commit, JobId, JobStatus, LogLine, NewJob, PipelineRef, Timestamp, Verdict};
-use etl_store_sql::{Fault, Result, Transactor};
+use etl_store_sql::{Fault, PutOff, Result, Transactor};
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 
@@ -18,7 +18,7 @@ use crate::catalog::{self, Documents, RemovePipeline};
 use crate::credentials::{self, RemoveCredential};
 use crate::lease::{self, CancelRequest, RenewRequest};
 use crate::schedules::{self, PauseRequest};
-use crate::{claim, commit, connect, journal, letters, submit};
+use crate::{claim, commit, connect, journal, letters, put_off, submit};
 
 /// How often a group is tried that another process's group got in the way of.
 const TRIES: u32 = 5;
@@ -47,6 +47,7 @@ etl_store_sql::requests! {
     pauses: PauseRequest => (), "pause", schedules::pause, |_| 1;
     fires: Fire => Fired, "fire", schedules::fire, fire_rows;
     settlements: SettledHook => (), "settle_hook", letters::settle, |_| 1;
+    unreadable: PutOff => (), "put_off", put_off::put_off, |rows| rows.schedules.len() + rows.hooks.len();
     submissions: NewJob => Submitted, "submit", submit::submit, |job| job.document.steps.len() + job.taken_over.len();
     cancellations: CancelRequest => JobStatus, "cancel", lease::cancel, |_| 1;
     dispatches: Vec<JobId> => (), "dispatched", submit::dispatched, Vec::len;

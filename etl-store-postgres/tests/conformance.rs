@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use etl_core::contract::{Clock, Store};
-use etl_core::testing::{Facts, StoreFixture};
+use etl_core::testing::{Facts, Spoil, StoreFixture};
 use etl_store_postgres::{Options, PostgresStore};
+use sqlx::ConnectOptions;
+use sqlx::postgres::PgConnectOptions;
 
 use place::Place;
 
@@ -63,6 +65,39 @@ impl StoreFixture for Schemas {
         drop(store);
         closed.close().await;
         self.open(place, clock).await
+    }
+
+    async fn spoil(&self, store: &Arc<dyn Store>, what: Spoil) -> bool {
+        let (url, schema) = {
+            let open = self.open.lock().unwrap();
+            let same =
+                |of: &Arc<PostgresStore>| std::ptr::addr_eq(Arc::as_ptr(of), Arc::as_ptr(store));
+            let place = &open.iter().find(|(of, _)| same(of)).unwrap().1;
+            (place.url().to_owned(), place.schema().to_owned())
+        };
+        let options: PgConnectOptions = url.parse().unwrap();
+        let options = options.options([("search_path", schema)]);
+        let mut conn = options.connect().await.unwrap();
+        let written = match what {
+            Spoil::Document(id) => {
+                let sql = "UPDATE pipelines SET config = '{}' WHERE id = $1::uuid";
+                sqlx::query(sql).bind(id.to_string())
+            }
+            Spoil::Mended(id) => {
+                let sql = "UPDATE pipelines p SET config = v.document FROM pipeline_versions v
+                    WHERE v.pipeline_id = p.id AND v.version = p.version AND p.id = $1::uuid";
+                sqlx::query(sql).bind(id.to_string())
+            }
+            Spoil::Hook(job, position) => {
+                let sql =
+                    "UPDATE job_hooks SET target = '{}' WHERE job_id = $1::uuid AND position = $2";
+                sqlx::query(sql)
+                    .bind(job.to_string())
+                    .bind(i32::try_from(position).unwrap())
+            }
+        };
+        let written = written.execute(&mut conn).await.unwrap();
+        written.rows_affected() == 1
     }
 
     fn facts(&self) -> Facts {

@@ -9,6 +9,7 @@ mod fault;
 mod guards;
 mod letters;
 mod plan;
+mod put_off;
 mod retention;
 mod rows;
 mod steps;
@@ -21,6 +22,7 @@ pub use fault::{Fault, Result};
 pub use guards::{Guard, GuardedEvent, guards};
 pub use letters::{LetterRow, StoredHook, dead_letter, hook};
 pub use plan::{CheckpointRow, ItemRow, JobMove, JobNow, Plan};
+pub use put_off::PutOff;
 pub use retention::{archive_state, expired_page};
 pub use rows::{
     Columns, count, item_column, job_record, json, log_line, parse, parse_json, step_record,

@@ -7,7 +7,7 @@ use etl_core::contract::StoreErrorKind;
 use etl_core::contract::store::{HookStore, Result as StoreResult, SettledHook, WaitingHook};
 use etl_core::model::{DeadLetter, HookRow, JobId, StepKey};
 use etl_store_sql::{
-    Answers, Columns, Fault, LetterRow, Result, StoredHook, dead_letter, hook, json, time,
+    Answers, Columns, Fault, LetterRow, PutOff, Result, StoredHook, dead_letter, hook, json, time,
 };
 use sqlx::SqlitePool;
 
@@ -100,28 +100,42 @@ pub(crate) async fn settle(tx: &mut Tx<'_>, settled: &[&SettledHook]) -> Result<
     Ok(answers)
 }
 
+impl SqliteStore {
+    /// Hooks that wait, and those among them that can't be read.
+    async fn look_for_hooks(&self, limit: usize) -> Result<(Vec<WaitingHook>, PutOff)> {
+        let now = self.now();
+        let rows = sqlx::query(WAITING)
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .bind(time(now))
+            .fetch_all(self.readers())
+            .await?;
+        let (mut waiting, mut unreadable) = (Vec::with_capacity(rows.len()), PutOff::default());
+        for row in &rows {
+            match (row.parsed(2), hook(row)) {
+                (Ok(job), Ok(hook)) => waiting.push(WaitingHook { job, hook }),
+                (Err(fault), _) | (_, Err(fault)) => {
+                    let job_id = row.str(2)?;
+                    tracing::error!(job_id, error = ?fault, "a hook can't be read and was passed over");
+                    unreadable.hook(row, (2, 0, 3), now)?;
+                }
+            }
+        }
+        Ok((waiting, unreadable))
+    }
+}
+
 #[async_trait]
 impl HookStore for SqliteStore {
     async fn waiting_hooks(&self, limit: usize) -> StoreResult<Vec<WaitingHook>> {
-        let list = async {
-            let rows = sqlx::query(WAITING)
-                .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-                .fetch_all(self.readers())
-                .await?;
-            let mut waiting = Vec::with_capacity(rows.len());
-            for row in &rows {
-                match (row.parsed(2), hook(row)) {
-                    (Ok(job), Ok(hook)) => waiting.push(WaitingHook { job, hook }),
-                    // Others must not wait for it.
-                    (Err(fault), _) | (_, Err(fault)) => {
-                        let job_id = row.str(2)?;
-                        tracing::error!(job_id, error = ?fault, "a hook can't be read and was passed over");
-                    }
-                }
+        loop {
+            let looked = self.look_for_hooks(limit).await;
+            let (waiting, unreadable) = looked.map_err(|fault: Fault| fault.of("waiting_hooks"))?;
+            let has_room = unreadable.hooks.len() < limit;
+            if unreadable.is_empty() || !self.put_off(unreadable).await || has_room {
+                return Ok(waiting);
             }
-            Ok(waiting)
-        };
-        list.await.map_err(|fault: Fault| fault.of("waiting_hooks"))
+            // There was no room for one that can be read.
+        }
     }
 
     async fn settle_hook(&self, settled: SettledHook) -> StoreResult<()> {
@@ -155,8 +169,9 @@ pub(crate) const HOOKS: &str =
     "SELECT position, target FROM job_hooks WHERE job_id = ?1 ORDER BY position";
 
 pub(crate) const WAITING: &str = "
-    SELECT position, target, job_id FROM job_hooks INDEXED BY idx_hooks_waiting
-    WHERE status = 'pending' AND kind = 'trigger_pipeline' ORDER BY created_at, job_id, position LIMIT ?1";
+    SELECT position, target, job_id, put_off FROM job_hooks INDEXED BY idx_hooks_waiting
+    WHERE status = 'pending' AND kind = 'trigger_pipeline' AND (put_off_until IS NULL OR put_off_until <= ?2)
+    ORDER BY created_at, job_id, position LIMIT ?1";
 
 pub(crate) const SETTLE: &str = "
     UPDATE job_hooks SET

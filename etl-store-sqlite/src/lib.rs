@@ -11,6 +11,7 @@ mod letters;
 mod lock;
 mod log_days;
 mod open;
+mod put_off;
 #[cfg(test)]
 mod query_plans;
 mod retention;

@@ -8,8 +8,8 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Execute, Row, SqliteConnection};
 
 use crate::{
-    SqliteStore, catalog, claim, commit, credentials, journal, lease, letters, log_days, retention,
-    schedules, steps, submit,
+    SqliteStore, catalog, claim, commit, credentials, journal, lease, letters, log_days, put_off,
+    retention, schedules, steps, submit,
 };
 
 /// Statements whose order comes from an index too.
@@ -67,6 +67,8 @@ const OTHERS: &[(&str, &str)] = &[
     ("retention::FORGETTABLE", retention::FORGETTABLE),
     ("retention::ARCHIVED", retention::ARCHIVED),
     ("retention::FORGET", retention::FORGET),
+    ("put_off::HOOKS", put_off::HOOKS),
+    ("put_off::SCHEDULES", put_off::SCHEDULES),
     ("schedules::CURRENT", schedules::CURRENT),
     ("schedules::KNOWN_FIRES", schedules::KNOWN_FIRES),
     ("schedules::MOVE", schedules::MOVE),

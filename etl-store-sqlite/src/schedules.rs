@@ -21,7 +21,7 @@ use crate::store::SqliteStore;
 use crate::submit;
 use crate::writer::Tx;
 use etl_store_sql::Answers;
-use etl_store_sql::{Columns, json, parse_json, time};
+use etl_store_sql::{Columns, PutOff, json, parse_json, time};
 use etl_store_sql::{Fault, Result};
 
 /// A wish to pause a schedule or to let it fire again.
@@ -304,30 +304,42 @@ async fn known_fires(tx: &mut Tx<'_>, fires: &[&Fire]) -> Result<HashSet<(Pipeli
         .collect()
 }
 
+impl SqliteStore {
+    /// Schedules that are due, and those among them that can't be read.
+    async fn look_for_due(&self, limit: usize) -> Result<(Due, PutOff)> {
+        let now = self.now();
+        let rows = sqlx::query(DUE)
+            .bind(time(now))
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(self.readers())
+            .await?;
+        let (mut schedules, mut unreadable) = (Vec::with_capacity(rows.len()), PutOff::default());
+        for row in &rows {
+            match schedule(row) {
+                Ok(schedule) => schedules.push(schedule),
+                Err(fault) => {
+                    let pipeline_id = row.str(0)?;
+                    tracing::error!(pipeline_id, error = ?fault, "a schedule can't be read and was passed over");
+                    unreadable.schedule(row, (0, 10), now)?;
+                }
+            }
+        }
+        Ok((Due { now, schedules }, unreadable))
+    }
+}
+
 #[async_trait]
 impl ScheduleStore for SqliteStore {
     async fn due(&self, limit: usize) -> StoreResult<Due> {
-        let now = self.now();
-        let due = async {
-            let rows = sqlx::query(DUE)
-                .bind(time(now))
-                .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-                .fetch_all(self.readers())
-                .await?;
-            let mut schedules = Vec::with_capacity(rows.len());
-            for row in &rows {
-                match schedule(row) {
-                    Ok(schedule) => schedules.push(schedule),
-                    // Others must not wait for it.
-                    Err(fault) => {
-                        let pipeline_id = row.str(0)?;
-                        tracing::error!(pipeline_id, error = ?fault, "a schedule can't be read and was passed over");
-                    }
-                }
+        loop {
+            let looked = self.look_for_due(limit).await;
+            let (due, unreadable) = looked.map_err(|fault: Fault| fault.of("due"))?;
+            let has_room = unreadable.schedules.len() < limit;
+            if unreadable.is_empty() || !self.put_off(unreadable).await || has_room {
+                return Ok(due);
             }
-            Ok(Due { now, schedules })
-        };
-        due.await.map_err(|fault: Fault| fault.of("due"))
+            // There was no room for one that can be read.
+        }
     }
 
     async fn fire(&self, fire: Fire) -> StoreResult<Fired> {
@@ -425,7 +437,7 @@ fn schedule(row: &SqliteRow) -> Result<Schedule> {
 macro_rules! schedule_columns {
     () => {
         "p.id, p.namespace, p.name, p.version, p.config, s.rev, s.is_paused, s.next_fire_at, s.next_start_at, \
-         s.last_fire_at"
+         s.last_fire_at, s.put_off"
     };
 }
 
@@ -433,7 +445,8 @@ pub(crate) const DUE: &str = concat!(
     "SELECT ",
     schedule_columns!(),
     " FROM schedules s INDEXED BY idx_schedules_due CROSS JOIN pipelines p ON p.id = s.pipeline_id
-    WHERE s.next_start_at <= ?1 ORDER BY s.next_start_at, s.pipeline_id LIMIT ?2"
+    WHERE s.next_start_at <= ?1 AND (s.put_off_until IS NULL OR s.put_off_until <= ?1)
+    ORDER BY s.next_start_at, s.pipeline_id LIMIT ?2"
 );
 
 pub(crate) const ONE: &str = concat!(
@@ -462,10 +475,11 @@ const PUT: &str = "
     VALUES (?1, 1, 1, ?2, ?3, ?4, ?5)
     ON CONFLICT (pipeline_id) DO UPDATE SET
         is_there = 1, rev = rev + 1, is_paused = excluded.is_paused, next_fire_at = excluded.next_fire_at,
-        next_start_at = excluded.next_start_at, updated_at = excluded.updated_at";
+        next_start_at = excluded.next_start_at, put_off = 0, put_off_until = NULL, updated_at = excluded.updated_at";
 
-pub(crate) const RAISE: &str =
-    "UPDATE schedules SET rev = rev + 1, updated_at = ?2 WHERE pipeline_id = ?1";
+pub(crate) const RAISE: &str = "
+    UPDATE schedules SET rev = rev + 1, put_off = 0, put_off_until = NULL, updated_at = ?2
+    WHERE pipeline_id = ?1";
 
 pub(crate) const TAKE_AWAY: &str = "
     UPDATE schedules SET is_there = 0, rev = rev + 1, is_paused = 0, next_fire_at = NULL, next_start_at = NULL,
@@ -485,7 +499,7 @@ pub(crate) const KNOWN_FIRES: &str = "
 pub(crate) const MOVE: &str = "
     UPDATE schedules SET
         rev = rev + 1, next_fire_at = value->>'next', next_start_at = value->>'start',
-        last_fire_at = coalesce(value->>'last', last_fire_at),
+        last_fire_at = coalesce(value->>'last', last_fire_at), put_off = 0, put_off_until = NULL,
         updated_at = ?2
     FROM jsonb_each(?1)
     WHERE schedules.pipeline_id = value->>'schedule' AND schedules.rev = value->>'rev'";

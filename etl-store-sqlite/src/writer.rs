@@ -8,7 +8,7 @@ use etl_core::contract::store::{
     PutPipeline, ReapRequest, Reseal, SettledHook, Submitted,
 };
 use etl_core::model::{Commit, JobId, JobStatus, LogLine, NewJob, PipelineRef, Timestamp, Verdict};
-use etl_store_sql::{Fault, Result, Transactor};
+use etl_store_sql::{Fault, PutOff, Result, Transactor};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 
@@ -19,7 +19,7 @@ use crate::lock::ServerLock;
 use crate::log_days::{self, DropLines};
 use crate::retention::{self, ForgetJobs, LogArchived};
 use crate::schedules::{self, PauseRequest};
-use crate::{claim, commit, journal, letters, submit};
+use crate::{claim, commit, journal, letters, put_off, submit};
 
 /// The transaction that a group runs in.
 pub(crate) struct Tx<'a> {
@@ -41,6 +41,7 @@ etl_store_sql::requests! {
     pauses: PauseRequest => (), "pause", schedules::pause, |_| 1;
     fires: Fire => Fired, "fire", schedules::fire, fire_rows;
     settlements: SettledHook => (), "settle_hook", letters::settle, |_| 1;
+    unreadable: PutOff => (), "put_off", put_off::put_off, |rows| rows.schedules.len() + rows.hooks.len();
     submissions: NewJob => Submitted, "submit", submit::submit, |job| job.document.steps.len() + job.taken_over.len();
     cancellations: CancelRequest => JobStatus, "cancel", lease::cancel, |_| 1;
     dispatches: Vec<JobId> => (), "dispatched", submit::dispatched, Vec::len;

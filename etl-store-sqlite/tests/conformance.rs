@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use etl_core::contract::{Clock, Store};
-use etl_core::testing::{Facts, StoreFixture};
+use etl_core::testing::{Facts, Spoil, StoreFixture};
 use etl_store_sqlite::SqliteStore;
+use sqlx::ConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
 
 /// Databases in folders of their own. The handles are kept, because only they can be closed.
 #[derive(Default)]
@@ -38,6 +40,36 @@ impl StoreFixture for Files {
         drop(store);
         closed.close().await;
         self.open(folder, clock).await
+    }
+
+    async fn spoil(&self, store: &Arc<dyn Store>, what: Spoil) -> bool {
+        let path = {
+            let files = self.0.lock().unwrap();
+            let same =
+                |file: &Arc<SqliteStore>| std::ptr::addr_eq(Arc::as_ptr(file), Arc::as_ptr(store));
+            let file = files.iter().find(|(file, _)| same(file));
+            file.unwrap().1.path().join("etl.db")
+        };
+        let options = SqliteConnectOptions::new().filename(path);
+        let mut conn = options.connect().await.unwrap();
+        let written = match what {
+            Spoil::Document(id) => {
+                let sql = "UPDATE pipelines SET config = '{}' WHERE id = ?1";
+                sqlx::query(sql).bind(id.to_string())
+            }
+            Spoil::Mended(id) => {
+                let sql = "UPDATE pipelines SET config =
+                    (SELECT document FROM pipeline_versions v WHERE v.pipeline_id = id AND v.version = pipelines.version)
+                    WHERE id = ?1";
+                sqlx::query(sql).bind(id.to_string())
+            }
+            Spoil::Hook(job, position) => {
+                let sql = "UPDATE job_hooks SET target = '{}' WHERE job_id = ?1 AND position = ?2";
+                sqlx::query(sql).bind(job.to_string()).bind(position)
+            }
+        };
+        let written = written.execute(&mut conn).await.unwrap();
+        written.rows_affected() == 1
     }
 
     fn facts(&self) -> Facts {

@@ -371,7 +371,9 @@ async fn a_database_that_knew_no_schedules_gets_them_from_now_on() {
     let first = store.schedule(daily.id).await.unwrap().unwrap();
     store.close().await;
 
-    let before = "DROP TABLE schedule_fires; DROP TABLE schedules; DELETE FROM _sqlx_migrations WHERE version IN (3, 7)";
+    let before = "DROP TABLE schedule_fires; DROP TABLE schedules;
+        ALTER TABLE job_hooks DROP COLUMN put_off; ALTER TABLE job_hooks DROP COLUMN put_off_until;
+        DELETE FROM _sqlx_migrations WHERE version IN (3, 7, 12)";
     let mut conn = shell(&path).await;
     sqlx::raw_sql(before).execute(&mut conn).await.unwrap();
     sqlx::Connection::close(conn).await.unwrap();

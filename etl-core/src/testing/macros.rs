@@ -195,6 +195,7 @@ macro_rules! __store_cases {
                 a_paused_schedule_is_not_due_and_makes_nothing_up,
                 schedules_are_listed_by_namespace_and_name_in_pages,
                 racing_schedulers_decide_a_fire_once,
+                schedules_that_can_not_be_read_take_nobodys_place,
             }
             credential {
                 a_credential_comes_back_as_it_was_put,
@@ -208,6 +209,7 @@ macro_rules! __store_cases {
             hook {
                 hooks_wait_oldest_first_until_they_are_settled,
                 only_hooks_that_are_there_are_settled,
+                hooks_that_can_not_be_read_take_nobodys_place,
             }
             retention {
                 a_job_is_forgotten_with_all_that_is_its,

@@ -31,4 +31,4 @@ pub use clock::{ManualClock, TokioClock};
 pub use events::EventBusFixture;
 pub use executor::{ExecutorFacts, ExecutorFixture};
 pub use queue::{QueueFacts, QueueFixture};
-pub use store::{Facts, StoreFixture};
+pub use store::{Facts, Spoil, StoreFixture};

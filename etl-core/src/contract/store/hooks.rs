@@ -17,7 +17,8 @@ use crate::model::{HookRow, JobId};
 #[async_trait]
 pub trait HookStore: Send + Sync + Debug + 'static {
     /// Hooks that start a job of another pipeline and wait, oldest first (by the time of their commit), then by job and position;
-    /// at most `limit`.
+    /// at most `limit`. One that can't be read MUST NOT take the place of one that can: it is left out, and looked at again after
+    /// a time that grows.
     async fn waiting_hooks(&self, limit: usize) -> Result<Vec<WaitingHook>>;
 
     /// Settles a hook. One that is settled stays as it is.

@@ -30,7 +30,8 @@ use crate::model::{
 #[async_trait]
 pub trait ScheduleStore: Send + Sync + Debug + 'static {
     /// Schedules whose `next_start_at` has come, earliest first, then by id; at most `limit`. Paused and inactive ones have
-    /// no next fire.
+    /// no next fire. One that can't be read MUST NOT take the place of one that can: it is left out, and looked at again after a
+    /// time that grows.
     async fn due(&self, limit: usize) -> Result<Due>;
 
     /// Decides a fire: its job or the reason for none, its row under (schedule, nominal time), and the schedule's next

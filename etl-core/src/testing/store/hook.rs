@@ -2,8 +2,8 @@
 
 use serde_json::{Map, json};
 
-use super::StoreFixture;
 use super::scene::{LONG, Scene};
+use super::{Spoil, StoreFixture};
 use crate::contract::store::{SettledHook, StoreErrorKind, WaitingHook};
 use crate::model::{Change, HookRow, HookTarget, JobId, JobStatus, StepKey, StepStatus};
 use crate::testing::build::{ends, moves};
@@ -92,4 +92,29 @@ pub(super) async fn only_hooks_that_are_there_are_settled(fixture: &dyn StoreFix
         assert_eq!(error.unwrap_err().kind, StoreErrorKind::NotFound);
     }
     assert_eq!(scene.store.waiting_hooks(9).await.unwrap(), waiting);
+}
+
+pub(super) async fn hooks_that_can_not_be_read_take_nobodys_place(fixture: &dyn StoreFixture) {
+    let scene = Scene::on(fixture).await;
+    let mut healthy = Vec::new();
+    for _ in 0..3 {
+        let (job, [_, second]) = a_job_with_hooks(&scene).await;
+        if !fixture.spoil(&scene.store, Spoil::Hook(job, 0)).await {
+            return;
+        }
+        healthy.push(second);
+        scene.pass(std::time::Duration::from_millis(5)).await;
+    }
+    for limit in [1, 2, 9] {
+        let waiting = scene.store.waiting_hooks(limit).await.unwrap();
+        assert!(!waiting.is_empty() && healthy.starts_with(&waiting));
+    }
+    for hook in &healthy {
+        let done = settled(hook.job, 2, None);
+        scene.store.settle_hook(done).await.unwrap();
+    }
+    assert_eq!(scene.store.waiting_hooks(1).await.unwrap(), []);
+    // They are not done with: somebody may say what becomes of them.
+    let failed = settled(healthy[0].job, 0, Some("it can't be read"));
+    scene.store.settle_hook(failed).await.unwrap();
 }

@@ -23,6 +23,7 @@ use async_trait::async_trait;
 
 use super::case::{self, Case};
 use crate::contract::{Clock, Store};
+use crate::model::{JobId, PipelineId};
 
 pub(super) use scene::all_steps;
 
@@ -36,10 +37,28 @@ pub trait StoreFixture: Send + Sync {
     /// given back as it is.
     async fn reopen(&self, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Arc<dyn Store>;
 
+    /// Makes a row of the store unreadable, as a newer version or a damaged disk does, or readable again. Answers whether that can
+    /// be: a store may keep nothing that has to be read.
+    async fn spoil(&self, store: &Arc<dyn Store>, what: Spoil) -> bool {
+        let _ = (store, what);
+        false
+    }
+
     /// How the store differs from others where the contract leaves it free.
     fn facts(&self) -> Facts {
         Facts::default()
     }
+}
+
+/// What a fixture is to make unreadable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spoil {
+    /// The current document of a pipeline.
+    Document(PipelineId),
+    /// The same, to be readable again.
+    Mended(PipelineId),
+    /// What the hook of a job at this position is to do.
+    Hook(JobId, u32),
 }
 
 /// How a store differs from others where the contract leaves it free.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::StoreFixture;
 use super::scene::Scene;
+use super::{Spoil, StoreFixture};
 use crate::contract::store::{Fire, FireOutcome, Fired, StoreErrorKind, StoredPipeline};
 use crate::model::{
     JobFilter, JobStatus, NewJob, NextFire, OnLimit, PageRequest, Pipeline, PipelineId, Schedule,
@@ -511,4 +511,35 @@ pub(super) async fn a_due_schedule_has_its_pipelines_current_version(fixture: &d
     assert_eq!(due.schedules[0].document, new.document);
     scene.store.remove_pipeline("default", "p").await.unwrap();
     assert!(scene.due().await.is_empty());
+}
+
+pub(super) async fn schedules_that_can_not_be_read_take_nobodys_place(fixture: &dyn StoreFixture) {
+    let scene = Scene::on(fixture).await;
+    let seconds = "* * * * * *";
+    let mut broken = Vec::new();
+    for name in ["a", "b", "c"] {
+        let stored = scene.put(scheduled(name, seconds).build()).await;
+        let id = stored.reference.id;
+        if !fixture.spoil(&scene.store, Spoil::Document(id)).await {
+            return;
+        }
+        broken.push(id);
+    }
+    // They are due before it.
+    scene.pass(Duration::from_secs(1)).await;
+    scene.put(scheduled("healthy", seconds).build()).await;
+    scene.pass(Duration::from_secs(1)).await;
+    for _ in 0..3 {
+        for limit in [1, 2, 100] {
+            let due = scene.store.due(limit).await.unwrap().schedules;
+            let names: Vec<_> = due.iter().map(|due| &*due.pipeline.name).collect();
+            assert_eq!(names, ["healthy"], "at most {limit}");
+        }
+        scene.pass(Duration::from_millis(400)).await;
+    }
+    fixture.spoil(&scene.store, Spoil::Mended(broken[1])).await;
+    if scene.facts.follows_clock {
+        scene.pass(Duration::from_mins(10)).await;
+        assert_eq!(scene.due().await, ["b", "healthy"]);
+    }
 }

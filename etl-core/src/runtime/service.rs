@@ -213,7 +213,7 @@ impl Drop for Runtime {
 }
 
 /// Runs a service until a token is cancelled; what it was waiting for is dropped then.
-async fn until(end: CancellationToken, service: impl Future<Output = ()>) {
+pub(crate) async fn until(end: CancellationToken, service: impl Future<Output = ()>) {
     tokio::select! {
         biased;
         () = end.cancelled() => {}
@@ -330,7 +330,7 @@ async fn schedule(scheduler: Scheduler, nudge: Arc<Notify>, period: Duration) {
 }
 
 /// Carries out what jobs left to be done, and has the jobs that come of it dispatched at once.
-async fn finish(finisher: Finisher, nudge: Arc<Notify>, period: Duration, seed: u64) {
+pub(crate) async fn finish(finisher: Finisher, nudge: Arc<Notify>, period: Duration, seed: u64) {
     about_every(period, seed, async move || {
         loop {
             match finisher.tick().await {

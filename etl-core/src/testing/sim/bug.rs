@@ -37,6 +37,10 @@ pub enum Bug {
     CheckpointOffByOne,
     /// A commit is confirmed before it is remembered.
     ConfirmedTooEarly,
+    /// An attempt that is given back with its job is counted as lost.
+    GivenBackIsLost,
+    /// A hook is settled before it is carried out.
+    HookSettledFirst,
 }
 
 impl Bug {
@@ -58,6 +62,8 @@ impl Bug {
         Self::ClaimWithoutCount,
         Self::CheckpointOffByOne,
         Self::ConfirmedTooEarly,
+        Self::GivenBackIsLost,
+        Self::HookSettledFirst,
     ];
 
     /// The name by which `cargo xtask sim --bug` takes it.
@@ -79,6 +85,8 @@ impl Bug {
             Self::ClaimWithoutCount => "claim-without-count",
             Self::CheckpointOffByOne => "checkpoint-off-by-one",
             Self::ConfirmedTooEarly => "confirmed-too-early",
+            Self::GivenBackIsLost => "given-back-is-lost",
+            Self::HookSettledFirst => "hook-settled-first",
         }
     }
 

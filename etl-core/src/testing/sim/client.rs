@@ -21,7 +21,8 @@ const AGAIN: Duration = Duration::from_millis(700);
 /// Does what the scenario says. It ends when every trigger and every cancellation is answered.
 pub(super) async fn run(sim: Arc<Sim>) {
     let mut pipelines = Vec::new();
-    for document in &sim.scenario.pipelines {
+    let scenario = &sim.scenario;
+    for document in scenario.pipelines.iter().chain(&scenario.followers) {
         let put = PutPipeline {
             document: Arc::clone(document),
             expected_version: None,

@@ -1,9 +1,9 @@
 //! Deterministic simulation: a seed gives a run of the product's own services over a store, a queue, an executor and clocks that
 //! go wrong, and after every event the laws are looked at. The same seed gives the same run, event by event.
 //!
-//! Real are the machine, the drivers, the launcher, the worker's claims, the keeper, the dispatcher, the reaper, the intake and the
-//! memory store. Simulated are time (tokio's, paused), chance, the line to the store, the queue, the places where attempts
-//! run, the crashes and freezes of processes, and the loop that takes jobs. There is one thread, and nothing waits for anything
+//! Real are the machine, the drivers, the launcher, the worker's claims, the keeper, the dispatcher, the reaper, the finisher, the
+//! intake and the memory store. Simulated are time (tokio's, paused), chance, the line to the store, the queue, the places where
+//! attempts run, the crashes, freezes and drains of processes, and the loop that takes jobs. There is one thread, and nothing waits for anything
 //! but simulated time. How to read a trace is in `docs/simulation.md`.
 //!
 //! ```

@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::bug::Bug;
@@ -27,8 +28,8 @@ use crate::contract::{NoCredentials, Queue};
 use crate::memory::MemoryEvents;
 use crate::model::{ExecutorKind, WorkerId};
 use crate::registry::Registry;
-use crate::runtime::service::{beat, dispatch, look, reap, seed_of};
-use crate::runtime::{Backends, Ended, Services, Settings};
+use crate::runtime::service::{beat, dispatch, finish, look, reap, seed_of, until};
+use crate::runtime::{Backends, Ended, Finisher, Services, Settings};
 
 /// Holds a process while it is frozen.
 #[derive(Debug, Default)]
@@ -48,6 +49,28 @@ impl Gate {
         if let Some(waker) = &*waker {
             waker.wake_by_ref();
         }
+    }
+}
+
+/// Tells a process to stop.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Drain {
+    stop: CancellationToken,
+    /// How long it lets jobs end before it hands them back.
+    patience: Arc<Mutex<Duration>>,
+}
+
+impl Drain {
+    pub(super) fn begin(&self, patience: Duration) {
+        *self.patience.lock().unwrap_or_else(PoisonError::into_inner) = patience;
+        self.stop.cancel();
+    }
+
+    /// When it has been told to, and its patience is over.
+    async fn hands_back(&self) {
+        self.stop.cancelled().await;
+        let patience = *self.patience.lock().unwrap_or_else(PoisonError::into_inner);
+        tokio::time::sleep(patience).await;
     }
 }
 
@@ -93,9 +116,10 @@ pub(super) fn start(
     sim: &Arc<Sim>,
     id: u32,
     host: usize,
+    drain: Drain,
 ) -> (Arc<Gate>, impl Future<Output = ()> + use<>) {
     let gate = Arc::<Gate>::default();
-    let process = Box::pin(run(Arc::clone(sim), id, host));
+    let process = Box::pin(run(Arc::clone(sim), id, host, drain));
     let gated = Gated {
         gate: Arc::clone(&gate),
         process,
@@ -109,9 +133,11 @@ enum Next {
     Poll,
     Taken(crate::contract::store::Result<Vec<BoxFuture<'static, Ended>>>),
     Ended(Ended),
+    Stop,
+    HandBack,
 }
 
-async fn run(sim: Arc<Sim>, id: u32, host: usize) {
+async fn run(sim: Arc<Sim>, id: u32, host: usize, drain: Drain) {
     let who = Who::Process(id);
     sim.note(who, Line::Up);
     let settings = settings(&sim, host);
@@ -141,25 +167,27 @@ async fn run(sim: Arc<Sim>, id: u32, host: usize) {
         announcer,
         held,
         own,
-        ..
+        hand_back,
     } = Services::new(worker_id, &backends, &settings);
     let nudge = Arc::<Notify>::default();
     let mut services = FuturesUnordered::<BoxFuture<'static, ()>>::new();
     services.push(Box::pin(beat(Arc::clone(&keeper), settings.heartbeat)));
     services.push(Box::pin(look(keeper)));
-    services.push(Box::pin(dispatch(
-        dispatcher,
-        Arc::clone(&nudge),
-        settings.poll,
-    )));
-    services.push(Box::pin(reap(
+    let seed = seed_of(worker_id);
+    let dispatch = dispatch(dispatcher, Arc::clone(&nudge), settings.poll);
+    let reap = reap(
         reaper,
         settings.clone(),
         own,
         held,
-        nudge,
-        seed_of(worker_id),
-    )));
+        Arc::clone(&nudge),
+        seed,
+    );
+    let finisher = Finisher::new(backends.store.clone());
+    let finish = finish(finisher, nudge, settings.poll, seed);
+    services.push(Box::pin(until(drain.stop.clone(), dispatch)));
+    services.push(Box::pin(until(drain.stop.clone(), reap)));
+    services.push(Box::pin(until(drain.stop.clone(), finish)));
     services.push(Box::pin(recorder.run()));
     services.push(Box::pin(announcer.run()));
 
@@ -171,9 +199,15 @@ async fn run(sim: Arc<Sim>, id: u32, host: usize) {
     let (mut poll_at, mut listen_at) = (Instant::now(), Instant::now());
     let mut polled = false;
     let mut wanted = 0;
+    let mut is_stopping = false;
+    let hands_back = drain.hands_back();
+    tokio::pin!(hands_back);
     loop {
+        if is_stopping && lives.is_empty() && taking.is_none() {
+            return sim.note(who, Line::Leaves);
+        }
         let free = settings.max_jobs.saturating_sub(lives.len());
-        let is_idle = taking.is_none() && free > 0;
+        let is_idle = taking.is_none() && free > 0 && !is_stopping;
         let listen = async {
             sleep_until(listen_at).await;
             queue.next(free).await
@@ -186,7 +220,10 @@ async fn run(sim: Arc<Sim>, id: u32, host: usize) {
         };
         let next = tokio::select! {
             biased;
-            _ = services.next() => return,
+            () = drain.stop.cancelled(), if !is_stopping => Next::Stop,
+            () = &mut hands_back, if !hand_back.is_cancelled() => Next::HandBack,
+            // Those that are told to stop end one by one; the others never do.
+            _ = services.next() => if is_stopping { continue } else { return },
             Some(ended) = lives.next(), if !lives.is_empty() => Next::Ended(ended),
             taken = taken => Next::Taken(taken),
             () = sleep_until(poll_at), if is_idle && !sim.has(Bug::HintsAreTruth) => Next::Poll,
@@ -194,6 +231,11 @@ async fn run(sim: Arc<Sim>, id: u32, host: usize) {
         };
         let now = Instant::now();
         match next {
+            Next::Stop => is_stopping = true,
+            Next::HandBack => {
+                sim.note(who, Line::HandsBack);
+                hand_back.cancel();
+            }
             Next::Ended(ended) => {
                 sim.note(who, Line::Ended(ended.job, ended.status));
                 has_lives(&sim, id, lives.len());

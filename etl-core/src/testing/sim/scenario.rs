@@ -15,6 +15,8 @@ use crate::model::{
 #[derive(Debug)]
 pub(super) struct Scenario {
     pub(super) pipelines: Vec<Arc<Pipeline>>,
+    /// Pipelines that hooks start.
+    pub(super) followers: Vec<Arc<Pipeline>>,
     pub(super) orders: Vec<Order>,
     pub(super) hosts: Vec<Host>,
     pub(super) weather: Weather,
@@ -78,6 +80,11 @@ pub(super) enum BlowKind {
     Crash(Duration),
     /// It stands still for so long and knows nothing of it.
     Freeze(Duration),
+    /// It is told to stop: after some patience it hands back what it has; another starts when it is gone, after so long.
+    Drain {
+        patience: Duration,
+        back_after: Duration,
+    },
 }
 
 /// A time in which the store can't be reached.
@@ -126,6 +133,9 @@ impl Scenario {
             storm,
             blows: Vec::new(),
             outages: Vec::new(),
+            followers: ["after", "alarm"]
+                .map(|name| Arc::new(follower(rng, name)))
+                .into(),
             pipelines,
             orders,
             hosts,
@@ -138,15 +148,18 @@ impl Scenario {
 
     fn misfortunes(&mut self, rng: &mut Rng) {
         let (storm, hosts) = (self.storm.as_millis() as u64, self.hosts.len() as u64);
-        self.blows = (0..rng.between(0, 6))
+        self.blows = (0..rng.between(0, 8))
             .map(|_| Blow {
                 at: rng.millis(0, storm),
                 host: rng.below(hosts) as usize,
-                kind: if rng.chance(500) {
-                    BlowKind::Crash(rng.millis(100, 15_000))
-                } else {
+                kind: match rng.below(6) {
+                    0 | 1 => BlowKind::Crash(rng.millis(100, 15_000)),
                     // Often longer than a lease and its sweep: the job has another owner when the process comes back.
-                    BlowKind::Freeze(rng.millis(1_000, 60_000))
+                    2..=4 => BlowKind::Freeze(rng.millis(1_000, 60_000)),
+                    _ => BlowKind::Drain {
+                        patience: rng.millis(0, 3_000),
+                        back_after: rng.millis(100, 15_000),
+                    },
                 },
             })
             .collect();
@@ -210,6 +223,25 @@ fn pipeline(rng: &mut Rng, name: &str) -> Pipeline {
         on_success: (0..rng.below(3)).map(|at| hook(at, "after")).collect(),
         on_failure: (0..rng.below(3)).map(|at| hook(at, "alarm")).collect(),
     };
+    pipeline
+}
+
+/// A pipeline that starts when another one's job has ended. Its parameters have defaults, because hooks give none.
+fn follower(rng: &mut Rng, name: &str) -> Pipeline {
+    let mut pipeline = Pipeline::new(name);
+    for at in 0..rng.between(1, 2) as usize {
+        let step = step(rng, at, &pipeline.steps);
+        pipeline.steps.push(step);
+    }
+    pipeline.parameters = json!({
+        "type": "object",
+        "properties": {
+            "go": { "type": "boolean", "default": true },
+            "items": { "type": "array", "default": [1] },
+        },
+    })
+    .as_object()
+    .cloned();
     pipeline
 }
 

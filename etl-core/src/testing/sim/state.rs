@@ -64,6 +64,8 @@ pub(super) struct Process {
     pub(super) host: usize,
     pub(super) is_frozen: bool,
     pub(super) thawed_at: Option<Instant>,
+    /// It was told to stop.
+    pub(super) is_draining: bool,
     /// Jobs in its hands.
     pub(super) lives: usize,
 }

@@ -33,6 +33,9 @@ impl fmt::Display for Who {
     }
 }
 
+/// From here on jobs are numbered that hooks started: so much more than the job that left the hook.
+pub(super) const FOLLOWERS: u64 = 1000;
+
 /// The number of a job in its run, which its id carries.
 pub(super) fn number(job: JobId) -> u64 {
     job.0.as_u64_pair().1 & 0xffff
@@ -54,6 +57,7 @@ pub(super) enum Line {
     Checkpoint(JobId, StepKey, u64),
     Letter(JobId, StepKey),
     Hook(JobId, u32),
+    Settled(JobId, u32),
     Renewed(JobId, u64, LeaseState),
     Reaped(JobId),
     /// A call to the store that goes wrong.
@@ -68,6 +72,9 @@ pub(super) enum Line {
     Up,
     Crash(u32),
     Freeze(u32, u64),
+    Drain(u32),
+    HandsBack,
+    Leaves,
     Thaw(u32),
     Healthy,
 }
@@ -103,6 +110,7 @@ impl fmt::Display for Line {
             }
             Self::Letter(job, key) => write!(f, "    {} step {key} dead letter", j(job)),
             Self::Hook(job, at) => write!(f, "    {} hook {at}", j(job)),
+            Self::Settled(job, at) => write!(f, "{} hook {at} is settled", j(job)),
             Self::Renewed(job, fence, state) => {
                 write!(f, "{} renewed under fence {fence}: {state:?}", j(job))
             }
@@ -123,6 +131,9 @@ impl fmt::Display for Line {
             Self::Up => f.write_str("starts"),
             Self::Crash(id) => write!(f, "w{id} crashes"),
             Self::Freeze(id, ms) => write!(f, "w{id} freezes for {ms} ms"),
+            Self::Drain(id) => write!(f, "w{id} is told to stop"),
+            Self::HandsBack => f.write_str("hands back what it has"),
+            Self::Leaves => f.write_str("is done"),
             Self::Thaw(id) => write!(f, "w{id} goes on"),
             Self::Healthy => f.write_str("no more faults"),
         }
@@ -221,14 +232,14 @@ fn fingerprint(line: Line, hash: &mut DefaultHasher) {
         Line::FansOut(job, step, items) => (job, step, items).hash(hash),
         Line::Checkpoint(job, key, seq) => (job, key, seq).hash(hash),
         Line::Letter(job, key) => (job, key).hash(hash),
-        Line::Hook(job, at) => (job, at).hash(hash),
+        Line::Hook(job, at) | Line::Settled(job, at) => (job, at).hash(hash),
         Line::Renewed(job, fence, state) => (job, fence, state as u8).hash(hash),
         Line::Fault(op, kind) => (op, kind).hash(hash),
         Line::Start(key, place) => (key, place).hash(hash),
         Line::Stop(key) | Line::Effect(key) | Line::Dropped(key) => key.hash(hash),
         Line::Ends(key, is) | Line::Adopt(key, is) => (key, is).hash(hash),
-        Line::Up | Line::Healthy => {}
-        Line::Crash(id) | Line::Thaw(id) => id.hash(hash),
+        Line::Up | Line::HandsBack | Line::Leaves | Line::Healthy => {}
+        Line::Crash(id) | Line::Drain(id) | Line::Thaw(id) => id.hash(hash),
         Line::Freeze(id, ms) => (id, ms).hash(hash),
     }
 }

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::{Job, Law, Ledger, Row, law};
-use crate::contract::store::StoreError;
+use crate::contract::store::{SettledHook, StoreError};
 use crate::engine::MAX_RECOVERIES;
 use crate::model::{
-    AttemptKey, Change, Commit, JobId, JobStatus, SkipReason, StepKey, StepPatch, StepStatus,
-    Timestamp, Verdict, Writer, job_transition, step_transition,
+    AttemptKey, Change, Commit, HookTarget, JobId, JobStatus, SkipReason, StepKey, StepPatch,
+    StepStatus, Timestamp, Verdict, Writer, job_transition, step_transition,
 };
-use crate::testing::sim::trace::number;
+use crate::testing::sim::trace::{FOLLOWERS, number};
 
 impl Ledger {
     /// A commit was answered. `effects` are the attempts that have had their effect.
@@ -62,9 +62,31 @@ impl Ledger {
             .iter()
             .any(|change| matches!(change, Change::Job { to, .. } if to.is_terminal()));
         for change in &commit.changes {
+            let job = self.job_mut(id)?;
             job.changes(id, change, commit.at, ends, effects, now)
                 .map_err(|broken| format!("{broken} (job {n})"))?;
+            if let Change::Hook(hook) = change
+                && matches!(hook.target, HookTarget::TriggerPipeline { .. })
+            {
+                self.waiting.insert((id, hook.position));
+            }
         }
+        Ok(())
+    }
+
+    /// A hook was settled.
+    pub(in crate::testing::sim) fn settled(&mut self, hook: &SettledHook) -> Law {
+        let n = number(hook.job);
+        if let Some(error) = &hook.error {
+            return Err(format!("I-18: hook {} of job {n}: {error}", hook.position));
+        }
+        let is_followed = self.jobs.keys().any(|job| number(*job) == FOLLOWERS + n);
+        law!(
+            is_followed,
+            "I-18: hook {} of job {n} is settled, and there is no job of it",
+            hook.position
+        );
+        self.waiting.remove(&(hook.job, hook.position));
         Ok(())
     }
 }
@@ -150,7 +172,7 @@ impl Job {
                 if to.is_terminal() {
                     self.verdict(*to, *rows_processed)?;
                 } else {
-                    self.waiting_since = now;
+                    self.is_handed_back(now)?;
                 }
             }
         }
@@ -182,9 +204,19 @@ impl Job {
         }
         let lost = patch.lost.unwrap_or(row.lost);
         law!(
-            lost == row.lost || (lost == row.lost + 1 && row.status == StepStatus::Running),
+            lost == row.lost
+                || (lost == row.lost + 1
+                    && row.status == StepStatus::Running
+                    && row.fence < self.fence),
             "I-10: step {key} had {} lost attempts and has {lost}",
             row.lost
+        );
+        let returned = patch.returned.unwrap_or(row.returned);
+        law!(
+            returned == row.returned
+                || (returned == row.returned + 1 && to == StepStatus::Retrying && lost == row.lost),
+            "I-17: step {key} was given back {} times and is so {returned} times, {to}",
+            row.returned
         );
         if to == StepStatus::Running {
             let step = &self.document.steps[key.step as usize];
@@ -193,15 +225,21 @@ impl Job {
                 "I-11: step {key} is repeated before its time"
             );
             law!(
-                attempt.saturating_sub(1 + lost) <= step.retry_count && lost <= MAX_RECOVERIES,
-                "I-10: attempt {attempt} of step {key}, of which {lost} were lost; {} retries are allowed",
+                attempt.saturating_sub(1 + lost + returned) <= step.retry_count
+                    && lost <= MAX_RECOVERIES,
+                "I-10: attempt {attempt} of step {key}, of which {lost} were lost and {returned} given back; {} retries are allowed",
                 step.retry_count
             );
         }
+        let fence = self.fence;
         let kept = self.row_mut(key)?;
         kept.enters(to);
         kept.attempt = attempt;
+        if to == StepStatus::Running {
+            kept.fence = fence;
+        }
         kept.lost = lost;
+        kept.returned = returned;
         if to == StepStatus::Retrying {
             kept.due = patch.due_at;
         }
@@ -210,6 +248,25 @@ impl Job {
             kept.output = output.clone();
         }
         kept.rows_processed = patch.rows_processed.unwrap_or(kept.rows_processed);
+        Ok(())
+    }
+
+    /// Of what this owner started of a job that it hands back nothing runs on but what outlives it. (What an owner before it lost
+    /// may still be written as running.) If the job's end was asked for, it has ended.
+    fn is_handed_back(&mut self, now: Timestamp) -> Law {
+        for (key, row) in &self.rows {
+            let executor = self.document.steps[key.step as usize].executor;
+            let runs = row.status == StepStatus::Running && row.items.is_none();
+            law!(
+                !runs || row.fence < self.fence || executor.outlives_worker(),
+                "I-17: it is handed back and step {key} runs in its worker"
+            );
+        }
+        self.waiting_since = now;
+        if self.cancel_asked.is_some() {
+            self.end_open_rows();
+            self.status = JobStatus::Cancelled;
+        }
         Ok(())
     }
 

@@ -17,9 +17,17 @@ const UNSWEPT: Duration = Duration::from_secs(40);
 const UNENDED: Duration = Duration::from_secs(80);
 
 impl Ledger {
-    /// Whether all jobs have ended.
+    /// Whether all jobs have ended, and all that was to follow from them has begun.
     pub(in crate::testing::sim) fn is_over(&self) -> bool {
-        self.jobs.values().all(|job| job.status.is_terminal())
+        self.waiting.is_empty() && self.jobs.values().all(|job| job.status.is_terminal())
+    }
+
+    /// The hooks that nobody has carried out.
+    pub(in crate::testing::sim) fn waiting(&self) -> Vec<(u64, u32)> {
+        let waiting = self.waiting.iter();
+        waiting
+            .map(|(job, position)| (number(*job), *position))
+            .collect()
     }
 
     /// What must not last, since nothing goes wrong since `healthy_since`.

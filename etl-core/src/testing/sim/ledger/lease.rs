@@ -165,8 +165,14 @@ impl Job {
         for step in &job.steps {
             let row = self.row(step.key)?;
             law!(
-                (row.status, row.attempt, row.lost, row.due)
-                    == (step.status, step.attempt, step.lost, step.due_at)
+                (row.status, row.attempt, row.lost, row.returned, row.due)
+                    == (
+                        step.status,
+                        step.attempt,
+                        step.lost,
+                        step.returned,
+                        step.due_at
+                    )
                     && row.items == step.items.as_ref().map(|items| items.len() as u32),
                 "I-5: the next owner of job {n} is told that step {} is {} (attempt {}, {} lost); it is {} (attempt {}, {} lost)",
                 step.key,

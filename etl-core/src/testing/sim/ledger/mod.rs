@@ -34,6 +34,8 @@ use law;
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     jobs: BTreeMap<JobId, Job>,
+    /// Hooks that start a job and were not settled.
+    waiting: BTreeSet<(JobId, u32)>,
 }
 
 #[derive(Debug)]
@@ -61,7 +63,10 @@ struct Job {
 struct Row {
     status: StepStatus,
     attempt: u32,
+    /// The fence under which that attempt was started.
+    fence: u64,
     lost: u32,
+    returned: u32,
     due: Option<Timestamp>,
     checkpoint: Option<(u64, Value)>,
     skip_reason: Option<SkipReason>,
@@ -75,7 +80,9 @@ impl Row {
         Self {
             status: StepStatus::Pending,
             attempt: 0,
+            fence: 0,
             lost: 0,
+            returned: 0,
             due: None,
             checkpoint: None,
             skip_reason: None,

@@ -7,7 +7,8 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::contract::store::{
-    ClaimRequest, Claimed, JobStore, Journal, LeaseState, ReapRequest, Result, Submitted,
+    ClaimRequest, Claimed, HookStore, JobStore, Journal, LeaseState, ReapRequest, Result,
+    SettledHook, Submitted, WaitingHook,
 };
 use crate::model::{Change, Commit, JobId, JobStatus, LeaseRef, NewJob, Verdict, WorkerId};
 use crate::testing::sim::bug::Bug;
@@ -95,7 +96,12 @@ pub(super) async fn commit(sim: &Sim, batch: &[Commit]) -> Result<Vec<Verdict>> 
     }
     if !matches!(
         sim.bug,
-        Some(Bug::CompleteWithoutFence | Bug::CrashNotCounted | Bug::LetterApart)
+        Some(
+            Bug::CompleteWithoutFence
+                | Bug::CrashNotCounted
+                | Bug::LetterApart
+                | Bug::GivenBackIsLost
+        )
     ) {
         return sim.memory.commit(batch).await;
     }
@@ -112,8 +118,14 @@ pub(super) async fn commit(sim: &Sim, batch: &[Commit]) -> Result<Vec<Verdict>> 
                 .retain(|change| !matches!(change, Change::Bury(_)));
         }
         for change in &mut commit.changes {
-            if let (Change::Step { patch, .. }, true) = (change, sim.has(Bug::CrashNotCounted)) {
+            let Change::Step { patch, .. } = change else {
+                continue;
+            };
+            if sim.has(Bug::CrashNotCounted) {
                 patch.lost = None;
+            }
+            if sim.has(Bug::GivenBackIsLost) {
+                patch.lost = patch.returned.take().or(patch.lost);
             }
         }
     }
@@ -136,4 +148,19 @@ pub(super) async fn reap(sim: &Sim, want: ReapRequest) -> Result<Vec<JobId>> {
     let reaped = sim.memory.reap(want).await;
     sim.store_clock.be_hasty(false);
     reaped
+}
+
+pub(super) async fn waiting_hooks(sim: &Sim, limit: usize) -> Result<Vec<WaitingHook>> {
+    let waiting = sim.memory.waiting_hooks(limit).await?;
+    if sim.has(Bug::HookSettledFirst) {
+        for hook in &waiting {
+            let settled = SettledHook {
+                job: hook.job,
+                position: hook.hook.position,
+                error: None,
+            };
+            sim.memory.settle_hook(settled).await?;
+        }
+    }
+    Ok(waiting)
 }

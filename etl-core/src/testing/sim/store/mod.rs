@@ -10,15 +10,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde_json::Value;
+use uuid::Uuid;
 
 use super::bug::Bug;
 use super::state::{Sim, State};
-use super::trace::{Line, Who};
+use super::trace::{FOLLOWERS, Line, Who, number};
 use crate::contract::store::{
     ClaimRequest, Claimed, JobStore, LeaseState, ReapRequest, Result, StoreError, StoreErrorKind,
     Submitted,
 };
-use crate::model::{Change, Commit, Hint, JobId, JobStatus, LeaseRef, NewJob, Verdict, WorkerId};
+use crate::model::{
+    Change, Commit, Hint, JobId, JobStatus, LeaseRef, NewJob, TriggerType, Verdict, WorkerId,
+};
 pub(super) use bent::Bent;
 
 /// The store as one client sees it.
@@ -136,7 +140,11 @@ async fn wait(duration: Duration) {
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl JobStore for SimStore {
-    async fn submit(&self, job: NewJob) -> Result<Submitted> {
+    async fn submit(&self, mut job: NewJob) -> Result<Submitted> {
+        if job.trigger_type == TriggerType::Pipeline {
+            // The finisher gives ids by chance, and that would not come from the seed.
+            job.id = follower(&job);
+        }
         self.call("submit", async {
             let (asked, document) = (job.id, Arc::clone(&job.document));
             let answer = bent::submit(&self.sim, job).await?;
@@ -232,7 +240,17 @@ impl JobStore for SimStore {
                     let law = {
                         let state = &mut *self.sim.lock();
                         let effects = state.attempts.effects();
-                        state.ledger.committed(commit, verdict, effects, now)
+                        let law = state.ledger.committed(commit, verdict, effects, now);
+                        let job = commit.lease.job;
+                        let is_back = verdict.is_ok_and(|verdict| verdict == Verdict::Applied)
+                            && commit.changes.iter().any(is_handing_back);
+                        law.and_then(|()| {
+                            if is_back {
+                                hands_back(state, self.who, job)
+                            } else {
+                                Ok(())
+                            }
+                        })
                     };
                     self.sim.require(law);
                 }
@@ -277,6 +295,10 @@ impl JobStore for SimStore {
     }
 }
 
+fn is_handing_back(change: &Change) -> bool {
+    matches!(change, Change::Job { to, .. } if *to == JobStatus::Pending)
+}
+
 impl SimStore {
     fn note_commit(&self, commit: &Commit, verdict: Verdict) {
         let LeaseRef { job, fence } = commit.lease;
@@ -299,6 +321,43 @@ impl SimStore {
     }
 }
 
+/// The id of a job that a hook started, by the job that left the hook.
+fn follower(job: &NewJob) -> JobId {
+    let before = job.context.get("after_job").and_then(Value::as_str);
+    let before = before.and_then(|id| id.parse().ok());
+    let number = FOLLOWERS + before.map_or(0, number);
+    JobId(Uuid::from_u64_pair(
+        (number << 16) | 0x7000,
+        (1 << 63) | number,
+    ))
+}
+
+/// Only a process that was told to stop hands a job back, and nothing of it runs there any more.
+fn hands_back(state: &State, who: Who, job: JobId) -> Result<(), String> {
+    let Who::Process(id) = who else { return Ok(()) };
+    let n = number(job);
+    if !state
+        .processes
+        .get(&id)
+        .is_some_and(|process| process.is_draining)
+    {
+        return Err(format!(
+            "I-17: {who} hands job {n} back and was not told to stop"
+        ));
+    }
+    match state
+        .attempts
+        .inside(job)
+        .find(|(process, _)| *process == id)
+    {
+        Some((_, key)) => Err(format!(
+            "I-17: {who} hands job {n} back and still runs step {} of it",
+            key.step
+        )),
+        None => Ok(()),
+    }
+}
+
 /// A job that is given to somebody has no attempts in the process of somebody else, unless that stood still and does not know.
 fn no_other_owner(state: &State, who: Who, claimed: &[Claimed]) -> Result<(), String> {
     for claimed in claimed {
@@ -308,7 +367,7 @@ fn no_other_owner(state: &State, who: Who, claimed: &[Claimed]) -> Result<(), St
         if let Some((process, key)) = awake.into_iter().next() {
             return Err(format!(
                 "I-4: job {} is given to {who}, and w{process} still runs step {} of it",
-                super::trace::number(key.job),
+                number(key.job),
                 key.step
             ));
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::SimStore;
+use super::{Line, SimStore, bent};
 use crate::contract::store::{
     Catalog, CredentialStore, CredentialWrite, Due, Fire, Fired, HookStore, Journal,
     PipelineFilter, PutCredential, PutPipeline, Reseal, Result, RetentionStore, ScheduleStore,
@@ -61,13 +61,19 @@ impl Catalog for SimStore {
 #[async_trait]
 impl HookStore for SimStore {
     async fn waiting_hooks(&self, limit: usize) -> Result<Vec<WaitingHook>> {
-        self.call("waiting_hooks", self.sim.memory.waiting_hooks(limit))
+        self.call("waiting_hooks", bent::waiting_hooks(&self.sim, limit))
             .await
     }
 
     async fn settle_hook(&self, settled: SettledHook) -> Result<()> {
-        self.call("settle_hook", self.sim.memory.settle_hook(settled))
-            .await
+        self.call("settle_hook", async {
+            self.sim.memory.settle_hook(settled.clone()).await?;
+            self.note(Line::Settled(settled.job, settled.position));
+            let law = self.sim.lock().ledger.settled(&settled);
+            self.sim.require(law);
+            Ok(())
+        })
+        .await
     }
 }
 

@@ -328,22 +328,24 @@ async fn claimed(
     })
 }
 
-/// What waits for the dispatcher.
+/// What waits for the dispatcher. In an order, a bare name is that of what is answered: of the text, not of the column that the
+/// index knows.
 pub(crate) const PENDING: &str = "
-    SELECT id::text, priority::bigint FROM job_executions
-    WHERE status = 'pending' AND waiting_since <= $1::timestamptz
-    ORDER BY priority DESC, created_at, id LIMIT $2";
+    SELECT j.id::text, j.priority::bigint FROM job_executions j
+    WHERE j.status = 'pending' AND j.waiting_since <= $1::timestamptz
+    ORDER BY j.priority DESC, j.created_at, j.id LIMIT $2";
 
 /// What waits for a claimer, after a place in the order. The priority is told as its negative.
 const WAITING: &str = "
-    SELECT priority::bigint, etl_text(created_at), id::text, pipeline_id::text, concurrency_limit, tags FROM job_executions
-    WHERE status IN ('pending', 'queued')
-        AND priority <= -$1 AND (priority < -$1 OR (created_at, id) > ($2::timestamptz, $3::uuid))
-        AND (concurrency_limit IS NULL OR NOT EXISTS (
+    SELECT j.priority::bigint, etl_text(j.created_at), j.id::text, j.pipeline_id::text, j.concurrency_limit, j.tags
+    FROM job_executions j
+    WHERE j.status IN ('pending', 'queued')
+        AND j.priority <= -$1 AND (j.priority < -$1 OR (j.created_at, j.id) > ($2::timestamptz, $3::uuid))
+        AND (j.concurrency_limit IS NULL OR NOT EXISTS (
             SELECT 1 FROM jsonb_array_elements($4::jsonb) f
-            WHERE (f->>0)::uuid = pipeline_id AND (f->>1)::bigint = concurrency_limit))
-        AND ($6::text[] IS NULL OR tags && $6::text[])
-    ORDER BY priority DESC, created_at, id LIMIT $5";
+            WHERE (f->>0)::uuid = j.pipeline_id AND (f->>1)::bigint = j.concurrency_limit))
+        AND ($6::text[] IS NULL OR j.tags && $6::text[])
+    ORDER BY j.priority DESC, j.created_at, j.id LIMIT $5";
 
 const NAMED: &str = "
     SELECT j.priority::bigint, etl_text(j.created_at), j.id::text, j.pipeline_id::text, j.concurrency_limit, j.tags

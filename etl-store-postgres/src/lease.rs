@@ -266,9 +266,9 @@ const ASK: &str = "
     WHERE j.id = (e->>0)::uuid";
 
 const EXPIRED: &str = "
-    SELECT id::text FROM job_executions
-    WHERE status = 'running' AND lease_expires_at <= $1::timestamptz
-    ORDER BY lease_expires_at, id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED";
+    SELECT j.id::text FROM job_executions j
+    WHERE j.status = 'running' AND j.lease_expires_at <= $1::timestamptz
+    ORDER BY j.lease_expires_at, j.id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED";
 
 const EXPIRED_JOB: &str = "
     SELECT id::text FROM job_executions

@@ -132,7 +132,11 @@ async fn open(url: PgConnectOptions, options: Options, tables: Tables) -> Result
         Tables::BringUp => Some(log_days::keep_tending(url.clone(), log_days)),
         Tables::Expect => None,
     };
-    let writer = Writer::new(url, options.clock.clone(), Arc::clone(&documents));
+    let writer = Writer::new(
+        connect::by_index_alone(url),
+        options.clock.clone(),
+        Arc::clone(&documents),
+    );
     Ok(PostgresStore::new(
         WriterHandle::start(writer),
         readers,

@@ -125,7 +125,9 @@ fn a_preview_says_when_jobs_of_a_spread_schedule_start() {
     program.file("long.yaml", daily("long", "start_jitter_seconds: 3601"));
     let refused = program.run(&["validate", "long.yaml"]).expect(2);
     assert!(
-        refused.stderr.contains("start_jitter_seconds"),
+        refused
+            .stderr
+            .contains("long.yaml:4:23: the most is 3600, this is 3601"),
         "{}",
         refused.stderr
     );

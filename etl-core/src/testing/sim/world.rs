@@ -241,7 +241,12 @@ impl World {
         };
         self.sim.note(Who::Chaos, Line::Crash(process.id));
         process.task.abort();
-        self.sim.lock().processes.remove(&process.id);
+        let mut state = self.sim.lock();
+        state.processes.remove(&process.id);
+        for key in state.attempts.crashed(process.id) {
+            state.note(Who::Process(process.id), Line::Dropped(key));
+        }
+        drop(state);
         self.add(back_after, Todo::Start(host));
     }
 

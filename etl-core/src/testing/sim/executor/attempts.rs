@@ -305,6 +305,19 @@ impl Attempts {
         Ok(())
     }
 
+    /// A process is gone, and with it what ran inside it: its listeners are dropped when its task is polled again, and others
+    /// may act before that in the same instant.
+    pub(in crate::testing::sim) fn crashed(&mut self, process: u32) -> Vec<AttemptKey> {
+        let of = self.all.iter_mut().filter(|(_, attempt)| {
+            attempt.process == process && attempt.place == Place::Inside && !attempt.is_over
+        });
+        of.map(|(key, attempt)| {
+            attempt.is_over = true;
+            *key
+        })
+        .collect()
+    }
+
     /// Its listener is gone. Answers whether the attempt ended with it.
     pub(super) fn dropped(&mut self, key: AttemptKey) -> bool {
         let attempt = self.all.get_mut(&key);

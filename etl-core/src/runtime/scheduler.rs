@@ -106,6 +106,10 @@ impl Scheduler {
 /// What comes of the first undecided fire of a schedule that is due.
 fn decide(schedule: &Schedule, now: Timestamp) -> Option<Fire> {
     let first = schedule.next_fire_at?;
+    if first > now {
+        // Some earlier version that knows no jitter has moved the fire and not its start.
+        return None;
+    }
     let id = schedule.pipeline.id;
     let fire = |outcome, next| {
         Some(Fire {
@@ -172,5 +176,39 @@ fn decide(schedule: &Schedule, now: Timestamp) -> Option<Fire> {
     ) {
         Ok(job) => fire(FireOutcome::Job(Box::new(job)), next),
         Err(error) => skipped(error.to_string(), next),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Pipeline, PipelineId, PipelineRef};
+
+    #[test]
+    fn a_fire_that_has_not_come_is_left_alone_whatever_its_start_says() {
+        let document = Pipeline {
+            schedule: Some("0 * * * *".into()),
+            ..Pipeline::new("hourly")
+        };
+        let at = |minutes: i64| Timestamp::from_micros(minutes * 60_000_000);
+        let mut schedule = Schedule {
+            pipeline: PipelineRef {
+                id: PipelineId(Uuid::nil()),
+                namespace: "default".into(),
+                name: "hourly".into(),
+                version: 1,
+            },
+            document: Arc::new(document),
+            rev: 1,
+            is_paused: false,
+            next_fire_at: Some(at(120)),
+            next_start_at: Some(at(60)),
+            last_fire_at: Some(at(60)),
+        };
+        assert_eq!(decide(&schedule, at(61)), None);
+        schedule.next_start_at = schedule.next_fire_at;
+        let fire = decide(&schedule, at(120)).unwrap();
+        assert!(matches!(fire.outcome, FireOutcome::Job(_)), "{fire:?}");
+        assert_eq!(fire.next.map(|next| next.at), Some(at(180)));
     }
 }

@@ -63,7 +63,10 @@ impl Finisher {
         while let Some(finished) = hooks.next().await {
             match finished {
                 Ok(()) => count += 1,
-                Err(error) => failed = Some(error),
+                Err(error) => {
+                    tracing::debug!(%error, "a hook waits for the next round");
+                    failed = Some(error);
+                }
             }
         }
         match failed {

@@ -176,9 +176,10 @@ const LETTERS: &str = "
 const HOOKS: &str = "SELECT position::bigint, target::text FROM job_hooks WHERE job_id = $1::uuid ORDER BY position";
 
 const WAITING: &str = "
-    SELECT position::bigint, target::text, job_id::text, put_off::bigint FROM job_hooks
-    WHERE status = 'pending' AND kind = 'trigger_pipeline' AND (put_off_until IS NULL OR put_off_until <= $2::timestamptz)
-    ORDER BY created_at, job_id, position LIMIT $1";
+    SELECT h.position::bigint, h.target::text, h.job_id::text, h.put_off::bigint FROM job_hooks h
+    WHERE h.status = 'pending' AND h.kind = 'trigger_pipeline'
+        AND (h.put_off_until IS NULL OR h.put_off_until <= $2::timestamptz)
+    ORDER BY h.created_at, h.job_id, h.position LIMIT $1";
 
 const SETTLE: &str = "
     UPDATE job_hooks SET

@@ -2,12 +2,13 @@
 
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use etl_core::contract::store::Result as StoreResult;
 use etl_core::contract::{Clock, StoreErrorKind};
 use etl_store_sql::{Fault, Result, WriterHandle};
 use sqlx::Connection;
+use sqlx::error::DatabaseError;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 
@@ -29,6 +30,12 @@ const NOTICES: u32 = 4;
 /// Held while tables are changed, so that processes that start together do it one after the other. In the middle of a key space
 /// that others are unlikely to use: `etl` and the version of this protocol.
 const MIGRATION_LOCK: i64 = 0x0065_746c_0000_0001;
+
+/// How long the migrations of another process are waited for.
+const OTHERS_MIGRATE_WITHIN: Duration = Duration::from_mins(5);
+
+/// The SQLSTATE of a lock that could not be had within `lock_timeout`.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 /// How a store is opened.
 #[derive(Debug, Clone, Default)]
@@ -186,16 +193,7 @@ async fn migrate(conn: &mut PgConnection, schema: Option<&str>, log_days: u32) -
     sqlx::query("SET statement_timeout = 0")
         .execute(&mut *conn)
         .await?;
-    // Somebody whose host is gone may hold it for as long as the database believes in the connection.
-    let locked = sqlx::query("SELECT pg_advisory_lock($1)")
-        .bind(MIGRATION_LOCK)
-        .execute(&mut *conn)
-        .await
-        .map_err(Fault::from);
-    if let Err(fault) = locked {
-        tracing::warn!("another process holds the lock of migrations: see pg_locks for who it is");
-        return Err(fault);
-    }
+    lock_migrations(conn).await?;
     if let Some(schema) = schema {
         let sql: String = sqlx::query_scalar("SELECT format('CREATE SCHEMA IF NOT EXISTS %I', $1)")
             .bind(schema)
@@ -209,11 +207,38 @@ async fn migrate(conn: &mut PgConnection, schema: Option<&str>, log_days: u32) -
     let migrated = MIGRATOR.run_direct(None, conn, false).await;
     migrated.map_err(migration_fault)?;
     triggers::install(conn).await?;
+    sqlx::query("SELECT pg_advisory_unlock($1)")
+        .bind(MIGRATION_LOCK)
+        .execute(&mut *conn)
+        .await?;
     // Somebody who reads the logs for long must not keep a server from starting: lines without a day have a place of their own.
     if let Err(fault) = log_days::tend(conn, log_days).await {
         tracing::warn!(error = ?fault, "partitions of logs not seen to, trying again in an hour");
     }
     Ok(())
+}
+
+/// Waits for the lock of migrations. Whoever holds it may have much to change; and somebody whose host is gone holds it for as
+/// long as the database believes in the connection.
+async fn lock_migrations(conn: &mut PgConnection) -> Result<()> {
+    let began = Instant::now();
+    loop {
+        let locked = sqlx::query("SELECT pg_advisory_lock($1)")
+            .bind(MIGRATION_LOCK)
+            .execute(&mut *conn)
+            .await;
+        let Err(error) = locked else {
+            return Ok(());
+        };
+        let code = error.as_database_error().and_then(DatabaseError::code);
+        if code.as_deref() != Some(LOCK_NOT_AVAILABLE) || began.elapsed() > OTHERS_MIGRATE_WITHIN {
+            return Err(error.into());
+        }
+        tracing::warn!(
+            seconds = began.elapsed().as_secs(),
+            "another process holds the lock of migrations: see pg_locks for who it is"
+        );
+    }
 }
 
 fn migration_fault(error: MigrateError) -> Fault {

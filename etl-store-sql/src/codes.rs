@@ -58,7 +58,8 @@ fn of_sqlstate(code: &str) -> StoreErrorKind {
         "23503" => StoreErrorKind::NotFound,
         // A server that went read-only is a standby now: the next connection finds the primary. A lock is not free now. A
         // privilege is missing: nothing is wrong with the data, and once it is granted all goes on.
-        "25006" | "55P03" | "42501" => StoreErrorKind::Unavailable,
+        // A database that is being recovered or an object that is not in the state that is asked for (55000) will be.
+        "25006" | "55P03" | "55000" | "42501" => StoreErrorKind::Unavailable,
         _ => match code.get(..2) {
             // Connection, transaction rolled back, resources, operator intervention, system, authorization, no such
             // database.
@@ -107,6 +108,7 @@ mod tests {
             ("40001", StoreErrorKind::Unavailable),
             ("25006", StoreErrorKind::Unavailable),
             ("42501", StoreErrorKind::Unavailable),
+            ("55000", StoreErrorKind::Unavailable),
             ("23505", StoreErrorKind::Illegal),
             ("23503", StoreErrorKind::NotFound),
             ("P0001", StoreErrorKind::Illegal),

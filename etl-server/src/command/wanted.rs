@@ -48,27 +48,72 @@ async fn faults(store: &dyn Store, pipeline: &Pipeline) -> Vec<Fault> {
             continue;
         };
         let connector = &step.connector_type;
-        let problem = match known.get(name) {
+        let (problem, hint) = match known.get(name) {
             Some(Some(made_for)) if made_for == connector => continue,
-            Some(Some(made_for)) => format!(
-                "the credential {namespace}/{name} is for {made_for} steps, and step {:?} is a {connector} step",
-                step.name
+            // Storing it anew would take it away from whoever uses it.
+            Some(Some(made_for)) => (
+                format!(
+                    "the credential {namespace}/{name} is for {made_for} steps, and step {:?} is a {connector} step",
+                    step.name
+                ),
+                format!(
+                    "store one for {connector} steps under another name, and name that one here"
+                ),
             ),
-            _ => format!(
-                "there is no credential {namespace}/{name}, without which step {:?} fails",
-                step.name
+            _ => (
+                format!(
+                    "there is no credential {namespace}/{name}, without which step {:?} fails",
+                    step.name
+                ),
+                format!("`{}` stores it", command(namespace, name, connector)),
             ),
         };
-        let mut command = format!("etl credential set {name} --connector-type {connector}");
-        if namespace != "default" {
-            command.push_str(&format!(" --namespace {namespace}"));
-        }
         let fault = Fault::new(format!("/steps/{at}/credential"), problem);
-        faults.push(fault.hint(format!("`{command}` stores it")));
+        faults.push(fault.hint(hint));
     }
     faults
 }
 
+/// What stores a credential, for a shell.
+fn command(namespace: &str, name: &str, connector: &str) -> String {
+    let mut command = format!(
+        "etl credential set {} --connector-type {}",
+        quoted(name),
+        quoted(connector)
+    );
+    if namespace != "default" {
+        command.push_str(&format!(" --namespace {}", quoted(namespace)));
+    }
+    command
+}
+
+/// One word of a shell's command line (POSIX.1-2024, 2.2.2).
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_./-".contains(c);
+    if !word.is_empty() && !word.starts_with('-') && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
 fn credential_of(step: &Step) -> Option<&str> {
     step.credential.as_deref()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_hint_says_can_be_typed() {
+        assert_eq!(
+            command("default", "fund", "command"),
+            "etl credential set fund --connector-type command"
+        );
+        assert_eq!(
+            command("a b", "it's; rm -rf $HOME", "command"),
+            r"etl credential set 'it'\''s; rm -rf $HOME' --connector-type command --namespace 'a b'"
+        );
+    }
 }

@@ -74,6 +74,24 @@ fn a_presigned_url_reads_one_file_for_a_time_without_credentials() {
     }
 }
 
+#[test]
+fn an_artifact_that_is_gone_hides_no_other() {
+    let (program, bucket) = (Program::new(), Bucket::new());
+    let environment = bucket.environment();
+    let id = left(&program, &environment);
+    let list = program.run_with(&["artifacts", &id, "--json"], &environment);
+    let list = list.expect(0).json();
+    bucket.remove(list["items"][0]["uri"].as_str().unwrap());
+
+    let list = program.run_with(&["artifacts", &id, "--url", "--json"], &environment);
+    let list = list.expect(0).json();
+    let (gone, there) = (&list["items"][0], &list["items"][1]);
+    assert!(gone.get("files").is_none(), "{list}");
+    let problem = gone["problem"].as_str().unwrap();
+    assert!(problem.contains("not there any more"), "{list}");
+    assert_eq!(there["files"].as_array().unwrap().len(), 2, "{list}");
+}
+
 /// A URL is as good as a password for as long as it lives.
 #[test]
 fn a_presigned_url_is_said_to_the_one_who_asked_and_to_no_log() {

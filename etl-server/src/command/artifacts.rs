@@ -14,7 +14,7 @@ use crate::args::ArtifactsArgs;
 use crate::config::Config;
 use crate::deployment;
 use crate::failure::{Exit, Failure};
-use crate::view::{print, print_json, table};
+use crate::view::{print, print_json, say, table};
 
 /// One artifact, as the program's answer has it.
 #[derive(Serialize)]
@@ -26,6 +26,9 @@ struct Listed {
     /// Only if URLs were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     files: Option<Vec<File>>,
+    /// Why there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
 }
 
 /// A file of an artifact. No `Debug`: its URL is for standard output alone.
@@ -42,13 +45,22 @@ pub(crate) async fn execute(config: &Config, args: &ArtifactsArgs) -> Result<Exi
     if args.url {
         let storage = deployment::artifacts(config)?;
         for item in &mut items {
-            item.files = Some(files_of(&storage, &item.uri, args).await?);
+            match files_of(&storage, &item.uri, args).await {
+                Ok(files) => item.files = Some(files),
+                // What was removed since hides nothing of the rest.
+                Err(error @ (PresignError::Gone { .. } | PresignError::TooMany { .. })) => {
+                    let problem = error.to_string();
+                    say(&format!("warning: {problem}"));
+                    item.problem = Some(problem);
+                }
+                Err(error) => return Err(refused(error)),
+            }
         }
     }
     if args.json {
         print_json(&json!({ "items": items, "next_cursor": null }))?;
     } else {
-        print(&text(&items))?;
+        print(&text(&items, args.url))?;
     }
     Ok(Exit::Success)
 }
@@ -67,6 +79,7 @@ async fn items_of(config: &Config, id: JobId) -> Result<Vec<Listed>, Failure> {
             name: artifact.name,
             uri: artifact.uri,
             files: None,
+            problem: None,
         })
     });
     Ok(items.collect())
@@ -76,11 +89,11 @@ async fn files_of(
     storage: &ArtifactStorage,
     uri: &str,
     args: &ArtifactsArgs,
-) -> Result<Vec<File>, Failure> {
+) -> Result<Vec<File>, PresignError> {
     // From before they were signed: they live as long as this says, or a little longer.
     let expires_at = SystemClock.now() + args.expires.as_duration();
     let urls = storage.presign(uri, args.expires).await;
-    let files = urls.map_err(refused)?.into_iter().map(|(path, url)| File {
+    let files = urls?.into_iter().map(|(path, url)| File {
         path,
         url: url.expose().to_owned(),
         expires_at,
@@ -111,12 +124,12 @@ fn refused(error: PresignError) -> Failure {
 }
 
 /// A table; or, with URLs, a line for each file with the URL at its end, which no table could hold.
-fn text(items: &[Listed]) -> String {
+fn text(items: &[Listed], are_urls: bool) -> String {
     let step = |item: &Listed| match item.item_index {
         Some(index) => format!("{}[{index}]", item.step),
         None => item.step.clone(),
     };
-    if items.iter().all(|item| item.files.is_none()) {
+    if !are_urls {
         let mut table = table(["step", "artifact", "where"]);
         for item in items {
             table.add_row([step(item), item.name.to_string(), item.uri.clone()]);

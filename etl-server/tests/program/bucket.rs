@@ -3,6 +3,9 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use object_store::ObjectStoreExt;
+use object_store::aws::AmazonS3Builder;
+use object_store::path::Path;
 use uuid::Uuid;
 
 /// A prefix of its own in the bucket for tests.
@@ -21,6 +24,26 @@ impl Bucket {
             storage_url: format!("{}/{}", of("ETL_TEST_S3_URL"), Uuid::now_v7()),
             endpoint: of("ETL_TEST_S3_ENDPOINT"),
         }
+    }
+
+    /// Removes the file at this place (`s3://BUCKET/KEY`) behind the program's back.
+    pub fn remove(&self, uri: &str) {
+        let (bucket, key) = uri
+            .strip_prefix("s3://")
+            .and_then(|rest| rest.split_once('/'))
+            .unwrap();
+        let store = AmazonS3Builder::from_env()
+            .with_bucket_name(bucket)
+            .with_endpoint(&self.endpoint)
+            .with_allow_http(true)
+            .build()
+            .unwrap();
+        let key = Path::from_url_path(key).unwrap();
+        let removing = async move {
+            store.head(&key).await.unwrap();
+            store.delete(&key).await.unwrap();
+        };
+        tokio::runtime::Runtime::new().unwrap().block_on(removing);
     }
 
     /// What tells the program of it.

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use etl_core::contract::store::Accounts;
 use etl_core::contract::{Clock, EventBus, Executor, Queue, Store};
 use etl_core::in_process::InProcess;
 use etl_core::memory::{MemoryEvents, MemoryQueue, MemoryStore};
 use etl_core::registry::Registry;
 use etl_core::testing::{
-    EventBusFixture, ExecutorFacts, ExecutorFixture, QueueFixture, StoreFixture,
+    AccountsFixture, EventBusFixture, ExecutorFacts, ExecutorFixture, QueueFixture, StoreFixture,
 };
 
 struct Memory;
@@ -21,6 +22,13 @@ impl StoreFixture for Memory {
 
     async fn reopen(&self, store: Arc<dyn Store>, _: Arc<dyn Clock>) -> Arc<dyn Store> {
         store
+    }
+}
+
+#[async_trait]
+impl AccountsFixture for Memory {
+    async fn fresh_accounts(&self, clock: Arc<dyn Clock>) -> Arc<dyn Accounts> {
+        Arc::new(MemoryStore::new(clock))
     }
 }
 
@@ -54,6 +62,7 @@ impl ExecutorFixture for Memory {
 
 etl_core::store_conformance!(Memory);
 etl_core::store_history!(Memory);
+etl_core::accounts_conformance!(Memory);
 etl_core::queue_conformance!(Memory);
 etl_core::event_bus_conformance!(Memory);
 etl_core::executor_conformance!(Memory);

@@ -1,6 +1,7 @@
 //! The reference implementations of the contracts, in this process's memory: what tests run on and other backends are
 //! compared with. They forget everything when they are dropped.
 
+mod accounts;
 mod catalog;
 mod commit;
 mod credentials;
@@ -25,6 +26,7 @@ pub use queue::MemoryQueue;
 
 use crate::contract::Clock;
 use crate::model::{JobId, JobStatus, PageRequest, PipelineId, Timestamp};
+use accounts::AccountRows;
 use catalog::Pipelines;
 use credentials::Credentials;
 use line::{Line, Place};
@@ -66,6 +68,7 @@ impl fmt::Debug for MemoryStore {
 
 #[derive(Default)]
 struct State {
+    accounts: AccountRows,
     pipelines: Pipelines,
     schedules: Schedules,
     credentials: Credentials,

@@ -52,6 +52,19 @@ uuid_id! {
     WorkerId
 }
 
+uuid_id! {
+    /// A person who may sign in. A UUIDv7: ids made later sort later.
+    UserId
+}
+uuid_id! {
+    /// One sign-in of a user: the family of the refresh tokens that follow one another.
+    SessionId
+}
+uuid_id! {
+    /// An API key.
+    ApiKeyId
+}
+
 /// The number of a claim on a job. Each claim of the same job gets a larger one, and a write under an older one is refused.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,

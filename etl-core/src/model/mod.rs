@@ -1,6 +1,7 @@
 //! The data of the product and its pure rules: pipelines, jobs, steps, events, and which state may follow which.
 //! Nothing here waits, reads a clock or does I/O.
 
+mod account;
 mod change;
 mod error_class;
 mod event;
@@ -18,11 +19,17 @@ mod task;
 mod time;
 mod transition;
 
+pub use account::{
+    ApiKey, Mfa, MfaChange, OneTimeToken, Purpose, Role, Rotation, Session, SessionState,
+    TokenHash, User, UserEdit, email_key, login_delay,
+};
 pub use change::{Change, Commit, DeadLetter, HookRow, HookTarget, LeaseRef, StepPatch, Verdict};
 pub use error_class::ErrorClass;
 pub use event::{Event, EventKind, LogLevel, LogLine};
 pub use fault::{Fault, nearest};
-pub use ids::{CredentialId, Fence, JobId, PipelineId, StepKey, WorkerId};
+pub use ids::{
+    ApiKeyId, CredentialId, Fence, JobId, PipelineId, SessionId, StepKey, UserId, WorkerId,
+};
 pub use job::{
     By, Hint, JobFilter, JobRecord, JobSnapshot, NewJob, PipelineRef, StepRecord, StepSnapshot,
     TakenOver,

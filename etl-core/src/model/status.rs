@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown {vocabulary} {word:?}")]
 pub struct UnknownWord {
-    vocabulary: &'static str,
-    word: String,
+    pub(super) vocabulary: &'static str,
+    pub(super) word: String,
 }
 
 macro_rules! vocabulary {
@@ -42,17 +42,19 @@ macro_rules! vocabulary {
         }
 
         impl FromStr for $name {
-            type Err = UnknownWord;
+            type Err = $crate::model::status::UnknownWord;
 
             fn from_str(word: &str) -> Result<Self, Self::Err> {
                 match word {
                     $($word => Ok(Self::$variant),)+
-                    _ => Err(UnknownWord { vocabulary: $what, word: word.into() }),
+                    _ => Err($crate::model::status::UnknownWord { vocabulary: $what, word: word.into() }),
                 }
             }
         }
     };
 }
+
+pub(super) use vocabulary;
 
 vocabulary! {
     /// Where a job is. The last four are terminal: they never change again.

@@ -12,6 +12,18 @@ macro_rules! store_conformance {
     };
 }
 
+/// Makes a test of every law that [`Accounts`](crate::contract::store::Accounts) have to keep, on an
+/// [`AccountsFixture`](crate::testing::AccountsFixture).
+#[macro_export]
+macro_rules! accounts_conformance {
+    ($fixture:expr) => {
+        $crate::__accounts_cases! {
+            ($crate::__tests)
+            (accounts_conformance, $crate::testing::accounts::run, $fixture)
+        }
+    };
+}
+
 /// Makes a test of every law that a [`Queue`](crate::contract::Queue) has to keep, on a
 /// [`QueueFixture`](crate::testing::QueueFixture).
 #[macro_export]
@@ -232,6 +244,52 @@ macro_rules! __store_cases {
             unknown {
                 a_commit_whose_answer_was_lost_is_already_applied,
                 a_job_over_a_failing_store_ends_as_over_a_good_one,
+            }
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __accounts_cases {
+    (($($callback:tt)*) ($($args:tt)*)) => {
+        $($callback)* ! { $($args)*;
+            user {
+                a_user_comes_back_as_made,
+                an_address_is_one_users_whatever_its_capitals,
+                the_first_user_is_the_first_of_all,
+                an_edit_by_an_old_version_changes_nothing,
+                what_was_handed_out_stops_counting_with_password_role_and_activity,
+                the_last_active_admin_stays,
+                racing_admins_never_all_go,
+                users_are_listed_by_age_in_pages,
+            }
+            login {
+                failed_sign_ins_wait_longer_and_longer,
+                a_sign_in_that_succeeds_forgets_failures,
+                racing_guesses_are_all_counted,
+                a_second_factor_counts_once_it_is_confirmed,
+                a_step_of_a_code_is_taken_once_and_never_an_earlier_one,
+                a_recovery_code_is_taken_once,
+            }
+            session {
+                a_token_is_exchanged_for_the_next,
+                a_lost_answer_can_be_asked_for_again_within_ten_seconds,
+                a_token_that_two_have_ends_its_session,
+                a_session_ends_when_it_is_not_used_and_after_its_time,
+                a_session_is_ended_by_its_user_alone,
+                what_raises_the_epoch_ends_all_sessions,
+                sessions_go_with_their_user,
+                racing_exchanges_of_a_token_never_leave_two_branches,
+            }
+            token {
+                a_key_is_found_by_its_hash_with_its_user,
+                the_use_of_a_key_is_noted_once_a_minute,
+                a_key_is_revoked_by_its_user_alone,
+                a_one_time_token_is_taken_once,
+                a_token_ends_with_its_last_try,
+                an_expired_token_is_as_if_it_were_not_there,
+                a_one_time_token_is_refused_that_can_not_be_kept,
             }
         }
     };

@@ -1,6 +1,6 @@
 //! What every backend has to do, as tests that its crate calls; wrappers that inject faults; clocks that tests move.
 //!
-//! A backend's `tests/conformance.rs` implements a fixture ([`StoreFixture`], [`QueueFixture`], [`EventBusFixture`],
+//! A backend's `tests/conformance.rs` implements a fixture ([`StoreFixture`], [`AccountsFixture`], [`QueueFixture`], [`EventBusFixture`],
 //! [`ExecutorFixture`]) and calls the macro of its contract:
 //!
 //! ```ignore
@@ -12,6 +12,7 @@
 //! `tokio` with `macros` and `rt-multi-thread` among its dev-dependencies.
 #![allow(clippy::unwrap_used, reason = "a case fails by panicking, as tests do")]
 
+pub mod accounts;
 pub mod build;
 mod case;
 mod clock;
@@ -26,6 +27,7 @@ pub mod queue;
 pub mod sim;
 pub mod store;
 
+pub use accounts::AccountsFixture;
 pub use build::{a_pipeline, new_job};
 pub use clock::{ManualClock, TokioClock};
 pub use events::EventBusFixture;

@@ -1,5 +1,6 @@
 //! The store contract, split by who asks and not by table.
 
+mod accounts;
 mod catalog;
 mod credentials;
 mod error;
@@ -10,6 +11,12 @@ mod retention;
 mod schedules;
 pub mod way;
 
+pub use accounts::{
+    Accounts, AdmitLogin, ChangeMfa, CreateApiKey, CreateUser, EndSessions, FailToken, ForgetEnded,
+    LoginGate, LoginSucceeded, MAX_TOKEN_DATA, OpenSession, Others, PutToken, RemoveUser,
+    RevokeApiKey, RevokeSession, RotateToken, ServerStore, TakeToken, TokenRotation, UpdateUser,
+    UserCreated, UserWrite,
+};
 pub use catalog::{Catalog, PipelineFilter, PutPipeline, StoredPipeline};
 pub use credentials::{CredentialStore, CredentialWrite, PutCredential, Reseal, SealedCredential};
 pub use error::{Result, StoreError, StoreErrorKind};

@@ -30,6 +30,35 @@ fn pipelines(page: &str) -> Vec<(usize, String)> {
     found
 }
 
+/// The ports on this machine at which the systems of the compose file answer.
+fn ports(compose: &str) -> Vec<&str> {
+    let lines = compose.lines().map(str::trim);
+    let ports = lines.filter_map(|line| line.strip_prefix("ports: [\"127.0.0.1:"));
+    ports.filter_map(|rest| rest.split(':').next()).collect()
+}
+
+#[test]
+fn the_guide_to_deployments_finds_what_the_compose_file_starts() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |file: &str| fs::read_to_string(root.join(file)).unwrap();
+    let (guide, compose) = (
+        read("docs/guides/deployment.md"),
+        read("deploy/compose.yaml"),
+    );
+    let ports = ports(&compose);
+    assert_eq!(ports.len(), 4, "{ports:?}");
+    for port in ports {
+        assert!(guide.contains(&format!("127.0.0.1:{port}")), "{port}");
+    }
+    let variables = compose
+        .split("${")
+        .skip(1)
+        .filter_map(|rest| rest.split(":?").next());
+    for variable in variables {
+        assert!(guide.contains(&format!("{variable}=")), "{variable}");
+    }
+}
+
 #[test]
 fn every_pipeline_of_the_guides_is_valid() {
     let program = Program::new();

@@ -89,7 +89,13 @@ impl From<redis::RedisError> for Fault {
         if error.is_io_error() {
             return Self::Connection(error.to_string());
         }
+        // Before version 7 a server that refuses a script's write says so in the text alone.
+        let in_script = error.detail().and_then(|text| {
+            let said = |code: &&str| text.contains(&format!("-{code} "));
+            NOT_SERVING.into_iter().find(said)
+        });
         match error.code() {
+            _ if in_script.is_some() => Self::NotServing(in_script.unwrap_or_default().to_owned()),
             Some(code) if NOT_SERVING.contains(&code) => Self::NotServing(code.to_owned()),
             Some(code) if is_code(code) => Self::Server(code.to_owned()),
             Some(_) => Self::Server("an error".to_owned()),
@@ -116,5 +122,36 @@ impl std::fmt::Display for Causes<'_> {
             source = cause.source();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What becomes of an answer of the server.
+    fn fault(answer: &str) -> Fault {
+        let answer = format!("-{answer}\r\n");
+        match redis::parse_redis_value(answer.as_bytes()) {
+            Ok(redis::Value::ServerError(error)) => redis::RedisError::from(error).into(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_server_that_can_not_serve_now_is_known_in_a_script_too() {
+        for answer in [
+            "READONLY You can't write against a read only replica.",
+            "ERR Error running script (call to f_1): @user_script:3: @user_script: 3: -READONLY You can't write against a \
+             read only replica.",
+        ] {
+            let fault = fault(answer);
+            assert!(
+                matches!(&fault, Fault::NotServing(code) if code == "READONLY"),
+                "{fault:?}"
+            );
+        }
+        let fault = fault("ERR value is not an integer or out of range");
+        assert!(matches!(fault, Fault::Server(_)), "{fault:?}");
     }
 }

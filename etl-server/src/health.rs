@@ -12,7 +12,7 @@ use axum::{Json, Router};
 use etl_core::contract::Store;
 use etl_core::contract::store::JobStore;
 use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -29,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const FRESH: Duration = Duration::from_secs(1);
 /// How long a client may take to ask, and to take the answer.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may take to ask: who says nothing keeps no place from those who do.
+const HEAD_PATIENCE: Duration = Duration::from_secs(2);
 /// How many clients are listened to at once; others wait to be taken.
 const CLIENTS: usize = 64;
 /// The longest head of a request, in bytes.
@@ -86,6 +88,8 @@ async fn answer(listener: TcpListener, app: Router) {
 /// One request: whoever probes again connects again.
 async fn answer_one(stream: TcpStream, app: Router) {
     let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_PATIENCE)
         .keep_alive(false)
         .max_buf_size(LONGEST_HEAD)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
@@ -220,7 +224,7 @@ mod tests {
         let address = a_server().await;
         let begun = Instant::now();
         assert_eq!(told(address, "GET /health HTTP/1.1\r\nhost: e").await, "");
-        assert_eq!(begun.elapsed().as_secs(), CLIENT_PATIENCE.as_secs());
+        assert_eq!(begun.elapsed().as_secs(), HEAD_PATIENCE.as_secs());
     }
 
     #[tokio::test(start_paused = true)]
@@ -233,7 +237,8 @@ mod tests {
         }
         let told = told(address, "GET /health HTTP/1.1\r\nhost: etl\r\n\r\n").await;
         assert!(told.starts_with("HTTP/1.1 200"), "{told}");
-        assert!(begun.elapsed() >= CLIENT_PATIENCE);
+        assert!(begun.elapsed() >= HEAD_PATIENCE);
+        assert!(begun.elapsed() < CLIENT_PATIENCE);
     }
 
     #[tokio::test(start_paused = true)]

@@ -14,6 +14,9 @@ use sqlx::postgres::PgConnectOptions;
 
 use place::Place;
 
+/// The stores that a test may have open at once.
+const MOST_OPEN: usize = 16;
+
 /// Stores in schemas of their own. The handles are kept, because only they can be closed.
 struct Schemas {
     follows_clock: bool,
@@ -41,10 +44,24 @@ impl Schemas {
             clock: self.follows_clock.then_some(clock),
             log_days: None,
         };
+        self.close_oldest().await;
         let store = PostgresStore::open(place.url(), options).await;
         let store = Arc::new(store.unwrap());
         self.open.lock().unwrap().push((store.clone(), place));
         store
+    }
+}
+
+impl Schemas {
+    /// Histories open store after store, and those that fail are played again and again: the server has an end of connections.
+    async fn close_oldest(&self) {
+        let oldest = {
+            let mut open = self.open.lock().unwrap();
+            (open.len() >= MOST_OPEN).then(|| open.remove(0))
+        };
+        if let Some((store, _place)) = oldest {
+            store.close().await;
+        }
     }
 }
 

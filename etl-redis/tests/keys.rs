@@ -103,15 +103,14 @@ async fn nobody_waits_for_a_server_that_hangs_once_it_is_noticed() {
     assert!(limits.take("a", &quota).await.is_shared);
     server.freeze();
     assert!(!limits.take("a", &quota).await.is_shared);
-    // Long enough for several tries to connect, of which each takes seconds.
-    let (began, mut longest) = (Instant::now(), Duration::ZERO);
+    // Long enough for several tries to connect, of which each takes seconds: who waited for them would ask a few times only.
+    let (began, mut asked) = (Instant::now(), 0);
     while began.elapsed() < Duration::from_secs(4) {
-        let asked = Instant::now();
         assert!(!limits.take("a", &quota).await.is_shared);
-        longest = longest.max(asked.elapsed());
+        asked += 1;
         tokio::task::yield_now().await;
     }
-    assert!(longest < Duration::from_millis(500), "{longest:?}");
+    assert!(asked > 50, "{asked}");
     server.thaw();
     let is_shared = async || limits.take("a", &quota).await.is_shared;
     eventually("the limit is shared", is_shared).await;

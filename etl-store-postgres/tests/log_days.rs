@@ -143,7 +143,8 @@ async fn a_long_reader_keeps_old_days_and_holds_up_no_writer() {
     assert_eq!(tending.await.unwrap(), 4, "all are left");
     assert_eq!(sql(&place, DAYS).await.len(), 8);
     assert!(written > 5, "{written} lines, the slowest took {longest:?}");
-    assert!(longest < Duration::from_secs(1), "{longest:?}");
+    // Whoever waited for the reader would wait until his lock times out, which is ten seconds.
+    assert!(longest < Duration::from_secs(5), "{longest:?}");
 
     sqlx::raw_sql("COMMIT").execute(&mut reader).await.unwrap();
     assert_eq!(store.tend_log_days().await.unwrap(), 0);

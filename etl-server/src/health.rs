@@ -47,11 +47,12 @@ pub(crate) async fn listen(bind: &str) -> Result<TcpListener, Failure> {
     })
 }
 
-/// Answers `/health` and `/ready` until it is aborted.
+/// Answers `/health` and `/ready`, and beside them `api`, until it is aborted.
 pub(crate) fn serve(
     listener: TcpListener,
     store: Arc<dyn Store>,
     draining: Arc<AtomicBool>,
+    api: Router,
 ) -> JoinHandle<()> {
     let watched = Watched {
         store,
@@ -61,7 +62,8 @@ pub(crate) fn serve(
     let app = Router::new()
         .route("/health", get(|| async { Json(json!({ "status": "ok" })) }))
         .route("/ready", get(ready))
-        .with_state(Arc::new(watched));
+        .with_state(Arc::new(watched))
+        .merge(api);
     tokio::spawn(answer(listener, app))
 }
 
@@ -77,7 +79,7 @@ async fn answer(listener: TcpListener, app: Router) {
                 }
                 Err(error) => {
                     // Out of file descriptors, say: it passes, and asking at once again does not help.
-                    tracing::warn!(%error, "nobody could be answered about health");
+                    tracing::warn!(%error, "nobody could be answered");
                     tokio::time::sleep(FRESH).await;
                 }
             },
@@ -95,8 +97,8 @@ async fn answer_one(stream: TcpStream, app: Router) {
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
     match timeout(CLIENT_PATIENCE, connection).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "a client that asked about health went away"),
-        Err(_) => tracing::debug!("a client that asked about health took too long"),
+        Ok(Err(error)) => tracing::debug!(%error, "a client went away"),
+        Err(_) => tracing::debug!("a client took too long"),
     }
 }
 
@@ -195,7 +197,7 @@ mod tests {
         let listener = listen("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let store = MemoryStore::new(Arc::new(SystemClock));
-        serve(listener, Arc::new(store), Arc::default());
+        serve(listener, Arc::new(store), Arc::default(), Router::new());
         address
     }
 

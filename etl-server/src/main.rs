@@ -5,6 +5,7 @@
     reason = "the macros panic when the reader has gone away; `view` has functions that do not"
 )]
 
+mod api;
 mod archive;
 mod args;
 mod command;
@@ -13,6 +14,7 @@ mod deployment;
 mod document;
 mod failure;
 mod health;
+mod identity;
 mod storage;
 mod telemetry;
 mod view;

@@ -4,16 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use axum::Router;
 use etl_core::contract::{Credentials, NoCredentials};
 use etl_core::runtime::{Backends, Runtime, Scope, Settings, SystemClock};
 
 use super::interrupts::Interrupts;
+use crate::api::{self, Api};
 use crate::archive::Archiver;
 use crate::args::{Role, ServeArgs};
 use crate::config::Config;
 use crate::deployment::{self, OpenStore};
 use crate::failure::{Exit, Failure};
 use crate::health;
+use crate::identity::RefuseAll;
 
 /// How often schedules are looked at.
 const SCHEDULE_EVERY: Duration = Duration::from_secs(1);
@@ -80,7 +83,21 @@ async fn serve(
     let bound = listener.local_addr().map_err(|error| {
         deployment::unreachable("the address that is listened on is not known").because(error)
     })?;
-    let health = health::serve(listener, Arc::clone(store.store()), Arc::clone(&draining));
+    let api = if roles.api {
+        api::router(Api {
+            store: Arc::clone(store.store()),
+            registry: Arc::new(deployment::registry()),
+            authenticate: Arc::new(RefuseAll),
+        })
+    } else {
+        Router::new()
+    };
+    let health = health::serve(
+        listener,
+        Arc::clone(store.store()),
+        Arc::clone(&draining),
+        api,
+    );
     // Others leave their jobs to it. With tags it would leave some lying.
     if roles.worker && config.tags.is_empty() {
         deployment::announce_worker(config)?;

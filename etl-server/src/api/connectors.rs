@@ -1,0 +1,46 @@
+//! `/connectors`: what a step can be.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use etl_core::contract::ConnectorInfo;
+use etl_core::model::Page;
+use serde_json::{Value, json};
+
+use super::Api;
+use super::extract::Id;
+use super::problem::Problem;
+
+/// All of them, by name, in one page.
+pub(super) async fn list(State(api): State<Arc<Api>>) -> Json<Page<ConnectorInfo>> {
+    let connectors = api.registry.connectors();
+    Json(Page {
+        items: connectors.map(|(_, connector)| connector.info()).collect(),
+        next_cursor: None,
+    })
+}
+
+pub(super) async fn one(
+    State(api): State<Arc<Api>>,
+    Id(name): Id<String>,
+) -> Result<Json<ConnectorInfo>, Problem> {
+    info(&api, &name).map(Json)
+}
+
+/// Its schemas alone.
+pub(super) async fn schema(
+    State(api): State<Arc<Api>>,
+    Id(name): Id<String>,
+) -> Result<Json<Value>, Problem> {
+    let info = info(&api, &name)?;
+    Ok(Json(json!({
+        "config_schema": info.config_schema,
+        "credential_schema": info.credential_schema,
+    })))
+}
+
+fn info(api: &Api, name: &str) -> Result<ConnectorInfo, Problem> {
+    let connector = api.registry.connector(name);
+    Ok(connector.ok_or_else(Problem::not_found)?.info())
+}

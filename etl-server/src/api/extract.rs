@@ -1,0 +1,71 @@
+//! What requests say, read strictly: what is not understood is refused and never left out.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use axum::extract::{FromRequestParts, Path};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use etl_core::model::{Cursor, PageRequest};
+use serde::de::DeserializeOwned;
+
+use super::problem::Problem;
+
+/// How many items a page has if nobody says.
+const LIMIT: usize = 50;
+/// How many it may have.
+const LARGEST_LIMIT: usize = 500;
+
+/// The query. `T` should deny unknown fields; a parameter that comes twice is refused in any case.
+#[derive(Debug)]
+pub(super) struct Query<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let query = axum::extract::Query::<T>::try_from_uri(&parts.uri);
+        query
+            .map(|query| Self(query.0))
+            .map_err(|rejection| Problem::new(StatusCode::BAD_REQUEST, rejection.body_text()))
+    }
+}
+
+/// The one variable of the path. One that can't be an id is of nothing that is there.
+#[derive(Debug)]
+pub(super) struct Id<T>(pub(super) T);
+
+impl<T: FromStr, S: Send + Sync> FromRequestParts<S> for Id<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        let text = path.map_err(|_| Problem::not_found())?.0;
+        text.parse().map(Self).map_err(|_| Problem::not_found())
+    }
+}
+
+/// A parameter of the query as what it means.
+pub(super) fn parameter<T>(name: &str, text: Option<&str>) -> Result<Option<T>, Problem>
+where
+    T: FromStr<Err: Display>,
+{
+    text.map(|text| {
+        text.parse()
+            .map_err(|error: T::Err| Problem::parameter(name, error.to_string()))
+    })
+    .transpose()
+}
+
+/// The page that `limit` and `cursor` ask for.
+pub(super) fn page(limit: Option<&str>, cursor: Option<String>) -> Result<PageRequest, Problem> {
+    let limit = parameter("limit", limit)?.unwrap_or(LIMIT);
+    if !(1..=LARGEST_LIMIT).contains(&limit) {
+        let message = format!("it is a number from 1 to {LARGEST_LIMIT}");
+        return Err(Problem::parameter("limit", message));
+    }
+    Ok(PageRequest {
+        limit,
+        cursor: cursor.map(Cursor),
+    })
+}

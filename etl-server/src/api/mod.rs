@@ -1,0 +1,167 @@
+//! The REST API below `/api/v1`. Every route stands in one table together with the permission that it needs, so that there is
+//! none without; handlers read what was asked, call what does it, and answer.
+
+mod connectors;
+mod extract;
+mod jobs;
+mod problem;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::handler::Handler;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{MethodRouter, get, post};
+use etl_core::contract::Store;
+use etl_core::registry::Registry;
+use tokio::sync::Semaphore;
+
+use crate::identity::{Action, Authenticate, Permission, Principal, Resource};
+use problem::Problem;
+
+/// The largest body of a request, in bytes.
+const LARGEST_BODY: usize = 1024 * 1024;
+/// How many requests are worked on at once. Fewer than there may be clients, so that `/health` is answered beside them.
+const REQUESTS: usize = 48;
+
+/// What handlers need.
+#[derive(Debug)]
+pub(crate) struct Api {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) authenticate: Arc<dyn Authenticate>,
+}
+
+/// A way in. It can't be written without its permission.
+struct Route {
+    path: &'static str,
+    needs: Permission,
+    handler: MethodRouter<Arc<Api>>,
+}
+
+impl Route {
+    fn get<T: 'static>(
+        path: &'static str,
+        resource: Resource,
+        handler: impl Handler<T, Arc<Api>>,
+    ) -> Self {
+        Self {
+            path,
+            needs: Permission::to(Action::Read, resource),
+            handler: get(handler),
+        }
+    }
+
+    fn post<T: 'static>(
+        path: &'static str,
+        needs: Permission,
+        handler: impl Handler<T, Arc<Api>>,
+    ) -> Self {
+        Self {
+            path,
+            needs,
+            handler: post(handler),
+        }
+    }
+}
+
+/// All ways in.
+fn routes() -> Vec<Route> {
+    let cancel = Permission::to(Action::Cancel, Resource::Jobs);
+    vec![
+        Route::get("/api/v1/jobs", Resource::Jobs, jobs::list),
+        Route::get("/api/v1/jobs/{id}", Resource::Jobs, jobs::one),
+        Route::post("/api/v1/jobs/{id}/cancel", cancel, jobs::cancel),
+        Route::get("/api/v1/jobs/{id}/steps", Resource::Jobs, jobs::steps),
+        Route::get("/api/v1/connectors", Resource::Connectors, connectors::list),
+        Route::get(
+            "/api/v1/connectors/{name}",
+            Resource::Connectors,
+            connectors::one,
+        ),
+        Route::get(
+            "/api/v1/connectors/{name}/schema",
+            Resource::Connectors,
+            connectors::schema,
+        ),
+    ]
+}
+
+/// The API, to be served beside `/health`. What is nowhere is answered by it as well.
+pub(crate) fn router(api: Api) -> Router {
+    let api = Arc::new(api);
+    let mut router = Router::new();
+    for route in routes() {
+        let gate = from_fn_with_state((Arc::clone(&api), route.needs), enter);
+        router = router.route(route.path, route.handler.route_layer(gate));
+    }
+    router
+        .method_not_allowed_fallback(|| async {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this can't be done to it")
+        })
+        .fallback(|| async { Problem::not_found() })
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .layer(from_fn_with_state(
+            Arc::new(Semaphore::new(REQUESTS)),
+            take_turn,
+        ))
+        .with_state(api)
+}
+
+/// Lets a request through while there are not too many.
+async fn take_turn(
+    State(turns): State<Arc<Semaphore>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let Ok(_turn) = turns.try_acquire() else {
+        return Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too much is asked for at once: try again",
+        ));
+    };
+    Ok(next.run(request).await)
+}
+
+/// Finds out who asks and whether they may; handlers find them as an extension of the request.
+async fn enter(
+    State((api, needs)): State<(Arc<Api>, Permission)>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let authorization = authorization(request.headers());
+    let principal = api.authenticate.principal(authorization).await;
+    let principal = principal.map_err(|refused| {
+        tracing::debug!(%refused, path = request.uri().path(), "refused");
+        Problem::new(StatusCode::UNAUTHORIZED, "sign in first")
+    })?;
+    authorize(&principal, needs)?;
+    request.extensions_mut().insert(principal);
+    Ok(next.run(request).await)
+}
+
+/// The one decision whether somebody may do something.
+fn authorize(principal: &Principal, needs: Permission) -> Result<(), Problem> {
+    if principal.may(needs) {
+        Ok(())
+    } else {
+        Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            format!("this needs the permission {needs}"),
+        ))
+    }
+}
+
+/// The header, if there is one and no second that could mean somebody else.
+fn authorization(headers: &HeaderMap) -> Option<&str> {
+    let mut all = headers.get_all(header::AUTHORIZATION).iter();
+    match (all.next(), all.next()) {
+        (Some(only), None) => only.to_str().ok(),
+        _ => None,
+    }
+}

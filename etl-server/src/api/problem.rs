@@ -1,0 +1,120 @@
+//! Answers about what went wrong: `application/problem+json` (RFC 9457). Never a cause of a library, never a secret: those are
+//! in the log, under the same `trace_id`.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use etl_core::contract::{StoreError, StoreErrorKind};
+use serde::Serialize;
+use uuid::Uuid;
+
+/// How long who asks too much or too early may wait, in seconds.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+/// Why a request could not be done.
+#[derive(Debug, Serialize)]
+pub(super) struct Problem {
+    /// `about:blank`: the status says all that there is to tell programs.
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    errors: Vec<Fault>,
+    trace_id: String,
+}
+
+/// One thing that is wrong in what was sent.
+#[derive(Debug, Serialize)]
+struct Fault {
+    /// A JSON pointer into the body, or into the query as an object.
+    pointer: String,
+    message: String,
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self {
+            r#type: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            detail: detail.into(),
+            errors: Vec::new(),
+            trace_id: Uuid::now_v7().simple().to_string(),
+        }
+    }
+
+    /// What is not there, and what may not be seen: one answer for both.
+    pub(super) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "there is no such thing here")
+    }
+
+    /// A parameter of the query that can't be understood.
+    pub(super) fn parameter(name: &str, message: impl Into<String>) -> Self {
+        let mut problem = Self::new(
+            StatusCode::BAD_REQUEST,
+            format!("the parameter `{name}` can't be understood"),
+        );
+        problem.errors.push(Fault {
+            pointer: format!("/{name}"),
+            message: message.into(),
+        });
+        problem
+    }
+
+    /// What a list's store said: what it does not find is the cursor.
+    pub(super) fn of_list(error: StoreError) -> Self {
+        if error.kind == StoreErrorKind::NotFound {
+            return Self::parameter("cursor", "it is not one that this list gave");
+        }
+        error.into()
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let (status, detail) = match error.kind {
+            StoreErrorKind::NotFound => return Self::not_found(),
+            StoreErrorKind::Stale => (
+                StatusCode::PRECONDITION_FAILED,
+                "somebody else changed it: read it again",
+            ),
+            StoreErrorKind::Unavailable | StoreErrorKind::InUse => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the store can't be reached: try again",
+            ),
+            StoreErrorKind::OutcomeUnknown => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "whether it was done is not known: look, and try again",
+            ),
+            _ => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the server could not do it; its log tells why under this trace_id",
+            ),
+        };
+        let problem = Self::new(status, detail);
+        let cause = error.source.as_ref().map(ToString::to_string);
+        tracing::warn!(%error, cause, trace_id = problem.trace_id, "a request failed");
+        problem
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, axum::Json(&self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        match status {
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
+            }
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            _ => {}
+        }
+        response
+    }
+}

@@ -1,0 +1,284 @@
+//! The whole router over a store in memory: who gets in, and how what is wrong is told.
+
+use async_trait::async_trait;
+use axum::body::{Body, to_bytes};
+use etl_core::contract::store::{Catalog, JobStore, PutPipeline};
+use etl_core::memory::MemoryStore;
+use etl_core::model::{By, JobId, NewJob, Pipeline, Role, TriggerType};
+use etl_core::runtime::SystemClock;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::*;
+use crate::identity::{Kind, RefuseAll, Refused};
+
+/// Knows each role by its name, and a key that may only read connectors.
+#[derive(Debug)]
+struct ByName;
+
+#[async_trait]
+impl Authenticate for ByName {
+    async fn principal(&self, authorization: Option<&str>) -> Result<Principal, Refused> {
+        let name = authorization.and_then(|header| header.strip_prefix("Bearer "));
+        let (role, kind) = match name {
+            Some("admin") => (Role::Admin, Kind::Session),
+            Some("operator") => (Role::Operator, Kind::Session),
+            Some("viewer") => (Role::Viewer, Kind::Session),
+            Some("key") => {
+                let scopes = vec!["connectors:read".into()];
+                (Role::Admin, Kind::ApiKey { scopes })
+            }
+            _ => return Err(Refused),
+        };
+        Ok(Principal {
+            name: name.unwrap_or_default().into(),
+            role,
+            kind,
+        })
+    }
+}
+
+struct Asked {
+    store: Arc<MemoryStore>,
+    router: Router,
+}
+
+struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    body: Value,
+}
+
+fn an_api(authenticate: impl Authenticate) -> Asked {
+    let store = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
+    let router = router(Api {
+        store: store.clone(),
+        registry: Arc::new(crate::deployment::registry()),
+        authenticate: Arc::new(authenticate),
+    });
+    Asked { store, router }
+}
+
+impl Asked {
+    async fn ask(&self, method: &str, path: &str, who: &str) -> Answer {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("authorization", format!("Bearer {who}"))
+            .body(Body::empty())
+            .unwrap();
+        self.send(request).await
+    }
+
+    async fn send(&self, request: Request) -> Answer {
+        let service = TowerToHyperService::new(self.router.clone());
+        let (parts, body) = service.call(request).await.unwrap().into_parts();
+        let body = to_bytes(body, LARGEST_BODY).await.unwrap();
+        Answer {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body: serde_json::from_slice(&body).unwrap(),
+        }
+    }
+
+    async fn a_job(&self) -> JobId {
+        let document = json!({ "name": "nightly", "steps": [
+            { "name": "wait", "connector_type": "sleep", "config": { "seconds": 1 } },
+        ]});
+        let document: Arc<Pipeline> = Arc::new(serde_json::from_value(document).unwrap());
+        let put = PutPipeline {
+            document: Arc::clone(&document),
+            expected_version: None,
+            by: By::system(),
+        };
+        let pipeline = self.store.put_pipeline(put).await.unwrap();
+        let job = NewJob {
+            id: JobId(Uuid::now_v7()),
+            pipeline,
+            document,
+            trigger_type: TriggerType::Manual,
+            triggered_by: By::system(),
+            scheduled_for: None,
+            parameters: json!({}),
+            context: Map::new(),
+            priority: 5,
+            max_active: None,
+            idempotency_key: None,
+            retry_of: None,
+            retry_attempt: 0,
+            taken_over: Vec::new(),
+        };
+        self.store.submit(job).await.unwrap().job()
+    }
+}
+
+impl Answer {
+    /// That it is a problem of this status, with all its fields.
+    fn is_problem(&self, status: u16) {
+        assert_eq!(self.status, status, "{}", self.body);
+        assert_eq!(self.headers["content-type"], "application/problem+json");
+        assert_eq!(self.body["status"], status);
+        for text in ["type", "title", "detail", "trace_id"] {
+            assert!(self.body[text].is_string(), "{text}: {}", self.body);
+        }
+        assert!(self.body["errors"].is_array());
+    }
+}
+
+/// The path of a route with something in place of its variables.
+fn filled(path: &str, id: &str) -> String {
+    path.replace("{id}", id).replace("{name}", "copy")
+}
+
+#[tokio::test]
+async fn every_route_lets_in_whom_its_permission_names() {
+    let api = an_api(ByName);
+    for route in routes() {
+        let method = match route.needs.action {
+            Action::Read => "GET",
+            Action::Cancel => "POST",
+        };
+        for (who, role) in [
+            ("admin", Role::Admin),
+            ("operator", Role::Operator),
+            ("viewer", Role::Viewer),
+        ] {
+            let job = api.a_job().await.to_string();
+            let answer = api.ask(method, &filled(route.path, &job), who).await;
+            if route.needs.is_of(role) {
+                assert_eq!(answer.status, 200, "{who} {}", route.path);
+            } else {
+                answer.is_problem(403);
+            }
+        }
+        let job = api.a_job().await.to_string();
+        let path = filled(route.path, &job);
+        let with_key = api.ask(method, &path, "key").await;
+        match route.needs.resource {
+            Resource::Connectors => assert_eq!(with_key.status, 200, "{path}"),
+            Resource::Jobs => with_key.is_problem(403),
+        }
+        let by_nobody = api.ask(method, &path, "somebody").await;
+        by_nobody.is_problem(401);
+        assert_eq!(by_nobody.headers["www-authenticate"], "Bearer");
+        let refusing = an_api(RefuseAll).ask(method, &path, "admin").await;
+        refusing.is_problem(401);
+    }
+}
+
+#[tokio::test]
+async fn two_authorizations_are_none() {
+    let request = Request::builder()
+        .uri("/api/v1/jobs")
+        .header("authorization", "Bearer admin")
+        .header("authorization", "Bearer viewer")
+        .body(Body::empty())
+        .unwrap();
+    an_api(ByName).send(request).await.is_problem(401);
+}
+
+#[tokio::test]
+async fn jobs_are_listed_in_pages_looked_at_and_ended() {
+    let api = an_api(ByName);
+    let (first, second) = (api.a_job().await, api.a_job().await);
+    let list = "/api/v1/jobs?limit=1&status=pending,queued&pipeline=nightly";
+    let page = api.ask("GET", list, "viewer").await.body;
+    assert_eq!(page["items"][0]["id"], second.to_string());
+    let cursor = page["next_cursor"].as_str().unwrap();
+    let rest = format!("{list}&cursor={cursor}");
+    let rest = api.ask("GET", &rest, "viewer").await.body;
+    assert_eq!(rest["items"][0]["id"], first.to_string());
+
+    let steps = format!("/api/v1/jobs/{first}/steps");
+    let steps = api.ask("GET", &steps, "viewer").await.body;
+    assert_eq!(steps["items"][0]["name"], "wait");
+
+    let cancel = format!("/api/v1/jobs/{first}/cancel");
+    let cancelled = api.ask("POST", &cancel, "operator").await;
+    assert_eq!(cancelled.status, 200);
+    assert_eq!(cancelled.body["status"], "cancelled");
+    let one = format!("/api/v1/jobs/{first}");
+    let one = api.ask("GET", &one, "viewer").await.body;
+    assert_eq!(one, cancelled.body);
+    let waiting = api
+        .ask("GET", "/api/v1/jobs?status=pending", "viewer")
+        .await;
+    assert_eq!(waiting.body["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_told_in_one_way() {
+    let api = an_api(ByName);
+    let unknown = Uuid::now_v7();
+    for (method, path) in [
+        ("GET", format!("/api/v1/jobs/{unknown}")),
+        ("GET", format!("/api/v1/jobs/{unknown}/steps")),
+        ("POST", format!("/api/v1/jobs/{unknown}/cancel")),
+        ("GET", "/api/v1/jobs/nightly".into()),
+        ("GET", "/api/v1/jobs/%ff".into()),
+        ("GET", "/api/v1/connectors/unheard-of".into()),
+        ("GET", "/api/v1/unheard-of".into()),
+        ("GET", "/unheard-of".into()),
+    ] {
+        let mut answer = api.ask(method, &path, "admin").await;
+        answer.is_problem(404);
+        answer.body["trace_id"] = Value::Null;
+        let mut same = json!(Problem::not_found());
+        same["trace_id"] = Value::Null;
+        assert_eq!(answer.body, same, "{path}");
+    }
+    let answer = api.ask("DELETE", "/api/v1/jobs", "admin").await;
+    answer.is_problem(405);
+}
+
+#[tokio::test]
+async fn a_query_that_is_not_understood_is_refused() {
+    let api = an_api(ByName);
+    for (query, pointer) in [
+        ("limit=0", "/limit"),
+        ("limit=501", "/limit"),
+        ("limit=-1", "/limit"),
+        ("limit=many", "/limit"),
+        ("cursor=nowhere", "/cursor"),
+        ("status=pending,done", "/status"),
+        ("trigger_type=chance", "/trigger_type"),
+        ("created_from=yesterday", "/created_from"),
+        ("created_to=2026-13-01T00:00:00Z", "/created_to"),
+    ] {
+        let path = format!("/api/v1/jobs?{query}");
+        let answer = api.ask("GET", &path, "viewer").await;
+        answer.is_problem(400);
+        assert_eq!(answer.body["errors"][0]["pointer"], pointer, "{query}");
+    }
+    for query in ["state=pending", "limit=1&limit=2"] {
+        let path = format!("/api/v1/jobs?{query}");
+        api.ask("GET", &path, "viewer").await.is_problem(400);
+    }
+}
+
+#[tokio::test]
+async fn connectors_are_there_with_their_schemas() {
+    let api = an_api(ByName);
+    let all = api.ask("GET", "/api/v1/connectors", "viewer").await.body;
+    let names = all["items"].as_array().unwrap().iter();
+    assert!(names.clone().any(|info| info["name"] == "copy"));
+    let schema = "/api/v1/connectors/copy/schema";
+    let schema = api.ask("GET", schema, "viewer").await.body;
+    assert!(schema["config_schema"].is_object());
+}
+
+#[tokio::test]
+async fn more_than_can_be_worked_on_is_refused_at_once() {
+    let turns = Arc::new(Semaphore::new(0));
+    let router = Router::new()
+        .fallback(|| async { Problem::not_found() })
+        .layer(from_fn_with_state(turns, take_turn));
+    let store = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
+    let answer = Asked { store, router }
+        .ask("GET", "/api/v1/jobs", "admin")
+        .await;
+    answer.is_problem(503);
+    assert_eq!(answer.headers["retry-after"], "1");
+}

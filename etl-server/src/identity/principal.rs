@@ -1,0 +1,94 @@
+//! Who asks.
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use etl_core::model::Role;
+
+use super::permission::Permission;
+
+/// Who asks, known for sure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "`RefuseAll` knows nobody, and there is no other")
+)]
+pub(crate) struct Principal {
+    /// As people know it: for reasons and logs.
+    pub(crate) name: String,
+    pub(crate) role: Role,
+    pub(crate) kind: Kind,
+}
+
+/// How a principal showed who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "`RefuseAll` knows nobody, and there is no other")
+)]
+pub(crate) enum Kind {
+    /// It signed in, and may do what its role may.
+    Session,
+    /// It has a key, which may do of that what its scopes name.
+    ApiKey {
+        /// Permissions in text.
+        scopes: Vec<String>,
+    },
+}
+
+impl Principal {
+    /// Whether it may do this.
+    pub(crate) fn may(&self, permission: Permission) -> bool {
+        let is_in_scope = match &self.kind {
+            Kind::Session => true,
+            Kind::ApiKey { scopes } => scopes.contains(&permission.to_string()),
+        };
+        is_in_scope && permission.is_of(self.role)
+    }
+}
+
+/// Tells from the header `Authorization` who asks.
+#[async_trait]
+pub(crate) trait Authenticate: Send + Sync + Debug + 'static {
+    /// # Errors
+    /// [`Refused`] if it is not known for sure. Why is for the log and never for whoever asks.
+    async fn principal(&self, authorization: Option<&str>) -> Result<Principal, Refused>;
+}
+
+/// Nobody is known to have asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("who asks is not known")]
+pub(crate) struct Refused;
+
+/// Knows nobody, for a deployment without users.
+#[derive(Debug)]
+pub(crate) struct RefuseAll;
+
+#[async_trait]
+impl Authenticate for RefuseAll {
+    async fn principal(&self, _: Option<&str>) -> Result<Principal, Refused> {
+        Err(Refused)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::{Action, Resource};
+
+    #[test]
+    fn a_key_may_do_what_both_its_scopes_and_its_role_allow() {
+        let key = |role, scopes: &[&str]| Principal {
+            name: "ci".into(),
+            role,
+            kind: Kind::ApiKey {
+                scopes: scopes.iter().map(ToString::to_string).collect(),
+            },
+        };
+        let cancel = Permission::to(Action::Cancel, Resource::Jobs);
+        assert!(key(Role::Operator, &["jobs:cancel"]).may(cancel));
+        assert!(!key(Role::Operator, &["jobs:read"]).may(cancel));
+        assert!(!key(Role::Operator, &[]).may(cancel));
+        assert!(!key(Role::Viewer, &["jobs:cancel"]).may(cancel));
+    }
+}

@@ -26,6 +26,9 @@ pub enum VaultError {
     /// There is no key to seal with: make a key file, or set a passphrase.
     #[error("there is no key to seal credentials with: no file {} and no passphrase", .0.display())]
     NoKey(PathBuf),
+    /// A passphrase seals, and secrets that all processes share come from a key file alone: make a key file, and rotate to it.
+    #[error("secrets that processes share come from a key file, and this vault has a passphrase")]
+    NoSharedKey,
     /// The key file is readable by others: `chmod 600` it.
     #[error("the key file {} can be read by others (mode {mode:04o}); it has to be 0600", path.display())]
     Exposed {

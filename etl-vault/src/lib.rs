@@ -5,8 +5,11 @@
 //! its place: moved to another name, namespace, connector or version it does not open. [`Vault::rotate`] changes the master
 //! key while jobs use the vault, and goes on where it was killed.
 //!
+//! [`Vault::derived_keys`] gives secrets for other purposes that all processes with the key file share.
+//!
 //! Secrets are wiped from memory when they are dropped, and `Debug` shows none.
 
+mod derived;
 mod envelope;
 mod error;
 mod file;
@@ -17,6 +20,7 @@ mod rotate;
 mod tests;
 mod vault;
 
+pub use derived::{DerivedKey, Standing};
 pub use error::VaultError;
 pub use key::{KeyId, Passphrase};
 pub use keyring::KeySource;

@@ -1,5 +1,6 @@
 //! Stories of the vault, over the store in memory and a key file of their own.
 
+mod derived;
 mod keys;
 mod rotation;
 

@@ -9,6 +9,8 @@ use etl_core::runtime::SystemClock;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Map, Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use uuid::Uuid;
 
 use super::*;
@@ -281,4 +283,25 @@ async fn more_than_can_be_worked_on_is_refused_at_once() {
         .await;
     answer.is_problem(503);
     assert_eq!(answer.headers["retry-after"], "1");
+}
+
+#[tokio::test]
+async fn health_is_answered_beside_it_without_signing_in() {
+    let Asked { store, router } = an_api(RefuseAll);
+    let listener = crate::health::listen("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    crate::health::serve(listener, store, Arc::default(), router);
+    for (path, status) in [
+        ("/health", "HTTP/1.1 200"),
+        ("/ready", "HTTP/1.1 200"),
+        ("/api/v1/jobs", "HTTP/1.1 401"),
+        ("/unheard-of", "HTTP/1.1 404"),
+    ] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: etl\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut told = String::new();
+        stream.read_to_string(&mut told).await.unwrap();
+        assert!(told.starts_with(status), "{path}: {told}");
+    }
 }

@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
-use etl_core::contract::{Progress, StepContext, Store};
+use etl_core::contract::{Observation, Observer, Progress, StepContext, Store};
 use etl_core::document;
 use etl_core::memory::MemoryStore;
 use etl_core::model::{
@@ -382,4 +382,74 @@ async fn what_is_not_wired_or_named_twice_is_told_and_nothing_runs() {
         panic!("a fault of the flow")
     };
     assert_eq!(faults[0].message, "the step name \"a\" is used twice");
+}
+
+#[derive(Debug, Default)]
+struct Heard(Mutex<Vec<Observation>>);
+
+impl Observer for Heard {
+    fn observe(&self, observation: &Observation) {
+        self.0.lock().unwrap().push(observation.clone());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_hears_each_fact_once_and_how_long_it_took() {
+    let tried = Arc::new(AtomicU32::new(0));
+    let flow = Flow::new("observed");
+    let counter = Arc::clone(&tried);
+    let shaky = flow
+        .step("shaky", move || {
+            let attempt = counter.fetch_add(1, Ordering::SeqCst);
+            async move {
+                tokio::time::sleep(std::time::Duration::from_secs(20)).await;
+                if attempt == 0 {
+                    return Err(StepError::transient("not yet"));
+                }
+                Ok(vec![1_u64, 2])
+            }
+        })
+        .retry(1, RetryPolicy::default());
+    flow.step("items", |n: u64| async move { Ok::<_, StepError>(n) })
+        .for_each(&shaky);
+    let heard = Arc::<Heard>::default();
+    let etl = Etl::builder()
+        .clock(Arc::new(TokioClock::default()))
+        .observer(heard.clone())
+        .build();
+    etl.run(&flow, none()).await.unwrap();
+    etl.shutdown().await;
+
+    let heard = heard.0.lock().unwrap();
+    let retried = Observation::StepRetried {
+        connector: "function".into(),
+    };
+    assert_eq!(heard.iter().filter(|one| **one == retried).count(), 1);
+    let took: Vec<_> = heard
+        .iter()
+        .filter_map(|one| match one {
+            Observation::StepEnded {
+                status: StepStatus::Success,
+                took,
+                ..
+            } => Some(took.unwrap().as_secs() >= 40),
+            _ => None,
+        })
+        .collect();
+    // The shaky step with both of its attempts, two items and the fan-out.
+    assert_eq!(took, [true, false, false, false]);
+    let ends: Vec<_> = heard
+        .iter()
+        .filter_map(|one| match one {
+            Observation::JobEnded {
+                pipeline,
+                status,
+                took,
+                ..
+            } => Some((&*pipeline.name, *status, took.as_secs() >= 40)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(ends, [("observed", JobStatus::Success, true)]);
+    assert_eq!(heard.len(), 6);
 }

@@ -7,6 +7,7 @@ mod context;
 mod credentials;
 mod events;
 mod executor;
+mod observer;
 mod queue;
 pub mod store;
 
@@ -16,5 +17,6 @@ pub use context::{ContextParts, Progress, StepContext};
 pub use credentials::{CredentialError, Credentials, NoCredentials};
 pub use events::{EventBus, EventError, Received, Subscription};
 pub use executor::{Cleared, Executor, ExecutorError, ExecutorErrorKind, Run};
+pub use observer::{Observation, Observer};
 pub use queue::{Delivery, Queue, QueueError, QueueErrorKind};
 pub use store::{Store, StoreError, StoreErrorKind};

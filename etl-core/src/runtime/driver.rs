@@ -17,6 +17,7 @@ use super::attempts::{Attempts, poll_some};
 use super::commit::commit;
 use super::keeper::Hold;
 use super::launcher::Launcher;
+use super::observed::Observed;
 use super::settings::Backends;
 use super::slots::{Slot, Slots};
 use crate::engine::{Effect, Input, JobMachine};
@@ -67,6 +68,8 @@ pub(crate) struct Driver {
     is_handing_back: bool,
     /// The notices of the commit under way.
     notices: Vec<Event>,
+    /// What an observer hears, if there is one.
+    observed: Option<Observed>,
 }
 
 impl Driver {
@@ -75,6 +78,7 @@ impl Driver {
         machine: JobMachine,
         hold: Hold,
         namespace: Arc<str>,
+        observed: Option<Observed>,
         answers: mpsc::UnboundedSender<Input>,
         inputs: mpsc::UnboundedReceiver<Input>,
     ) -> Self {
@@ -92,6 +96,7 @@ impl Driver {
             wake_at: None,
             is_handing_back: false,
             notices: Vec::new(),
+            observed,
         }
     }
 
@@ -200,6 +205,9 @@ impl Driver {
     fn before(&mut self, input: &Input) {
         match input {
             Input::Committed { verdict, .. } => {
+                if let Some(observed) = &mut self.observed {
+                    observed.answered(*verdict);
+                }
                 let notices = std::mem::take(&mut self.notices);
                 if matches!(verdict, Verdict::Applied | Verdict::AlreadyApplied) {
                     self.shared.notices.tell(notices);
@@ -218,6 +226,9 @@ impl Driver {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Commit(commit) => {
+                if let Some(observed) = &mut self.observed {
+                    observed.decided(self.machine.plan(), &commit);
+                }
                 self.notices = notices_of(self.machine.plan(), &commit);
                 self.committing = Some(self.send(commit));
             }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::artifact::ArtifactStorage;
-use crate::contract::{Clock, Credentials, EventBus, Queue, Store};
+use crate::contract::{Clock, Credentials, EventBus, Observer, Queue, Store};
 use crate::model::JobId;
 use crate::registry::Registry;
 
@@ -26,6 +26,8 @@ pub struct Backends {
     pub registry: Arc<Registry>,
     /// What tells the time.
     pub clock: Arc<dyn Clock>,
+    /// What counts, if anything does.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 /// Which jobs a worker takes.

@@ -9,10 +9,11 @@ use tokio::task::JoinSet;
 use super::commit::commit;
 use super::driver::{Driver, Shared};
 use super::keeper::{Held, Hold, Keeper};
+use super::observed::Observed;
 use super::plans::Plans;
 use super::settings::{OwnJobs, Scope, Settings};
-use crate::contract::Delivery;
 use crate::contract::store::{ClaimRequest, Claimed, Result, StoreError, StoreErrorKind};
+use crate::contract::{Delivery, Observation};
 use crate::engine::{self, Input, JobMachine};
 use crate::model::{
     Commit, Event, EventKind, Fault, JobId, JobSnapshot, JobStatus, Verdict, WorkerId,
@@ -197,8 +198,10 @@ impl Worker {
         }]);
         let made_room = job.document.concurrency.is_some();
         let namespace = Arc::clone(&job.pipeline.namespace);
+        let observer = shared.backends.observer.clone();
+        let observed = observer.map(|observer| Observed::new(observer, &job));
         let machine = JobMachine::open(plan, job, lease);
-        let driver = Driver::new(shared, machine, hold, namespace, answers, inputs);
+        let driver = Driver::new(shared, machine, hold, namespace, observed, answers, inputs);
         Box::pin(async move { ended(driver.run().await, made_room) })
     }
 }
@@ -239,6 +242,14 @@ async fn refuse(
                 _ => return JobStatus::Running,
             },
         }
+    }
+    if let Some(observer) = &shared.backends.observer {
+        observer.observe(&Observation::JobEnded {
+            pipeline: job.pipeline.clone(),
+            status: JobStatus::Failed,
+            trigger: job.trigger_type,
+            took: at.since(job.started_at),
+        });
     }
     shared.notices.tell(vec![Event {
         job_id: job.id,

@@ -11,7 +11,8 @@ use super::embedded::{Etl, Runnable};
 use super::function::Functions;
 use crate::artifact::ArtifactStorage;
 use crate::contract::{
-    Clock, Connector, CredentialError, Credentials, EventBus, Executor, NoCredentials, Queue, Store,
+    Clock, Connector, CredentialError, Credentials, EventBus, Executor, NoCredentials, Observer,
+    Queue, Store,
 };
 use crate::memory::{MemoryEvents, MemoryQueue, MemoryStore};
 use crate::model::ExecutorKind;
@@ -31,6 +32,7 @@ pub struct EtlBuilder {
     given: HashMap<String, Value>,
     storage: Option<ArtifactStorage>,
     clock: Option<Arc<dyn Clock>>,
+    observer: Option<Arc<dyn Observer>>,
     settings: Settings,
 }
 
@@ -77,6 +79,12 @@ impl EtlBuilder {
     /// Tells watchers over this bus instead of one in memory.
     pub fn events(mut self, events: Arc<dyn EventBus>) -> Self {
         self.events = Some(events);
+        self
+    }
+
+    /// Tells this what has become true, to be counted.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
         self
     }
 
@@ -170,6 +178,7 @@ impl EtlBuilder {
             storage: self.storage.unwrap_or_else(ArtifactStorage::memory),
             registry,
             clock,
+            observer: self.observer,
         };
         Etl::new(Runtime::start(backends, self.settings), functions)
     }

@@ -153,6 +153,7 @@ fn start(
         storage: deployment::artifacts(config)?,
         registry: Arc::new(deployment::registry()),
         clock: Arc::new(SystemClock),
+        observer: None,
     };
     let defaults = Settings::default();
     let settings = Settings {

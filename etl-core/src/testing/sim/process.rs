@@ -156,6 +156,7 @@ async fn run(sim: Arc<Sim>, id: u32, host: usize, drain: Drain) {
         storage: ArtifactStorage::memory(),
         registry: Arc::new(registry),
         clock: Arc::new(SimClock::new(sim.began, skew_ms)),
+        observer: None,
     };
     let worker_id = WorkerId(Uuid::from_u128(u128::from(id)));
     let Services {

@@ -4,6 +4,7 @@
 mod connectors;
 mod extract;
 mod jobs;
+mod pipelines;
 mod problem;
 #[cfg(test)]
 mod tests;
@@ -74,6 +75,7 @@ impl Route {
 fn routes() -> Vec<Route> {
     let cancel = Permission::to(Action::Cancel, Resource::Jobs);
     vec![
+        Route::get("/api/v1/pipelines", Resource::Pipelines, pipelines::list),
         Route::get("/api/v1/jobs", Resource::Jobs, jobs::list),
         Route::get("/api/v1/jobs/{id}", Resource::Jobs, jobs::one),
         Route::post("/api/v1/jobs/{id}/cancel", cancel, jobs::cancel),

@@ -160,7 +160,7 @@ async fn every_route_lets_in_whom_its_permission_names() {
         let with_key = api.ask(method, &path, "key").await;
         match route.needs.resource {
             Resource::Connectors => assert_eq!(with_key.status, 200, "{path}"),
-            Resource::Jobs => with_key.is_problem(403),
+            Resource::Pipelines | Resource::Jobs => with_key.is_problem(403),
         }
         let by_nobody = api.ask(method, &path, "somebody").await;
         by_nobody.is_problem(401);
@@ -258,6 +258,24 @@ async fn a_query_that_is_not_understood_is_refused() {
         let path = format!("/api/v1/jobs?{query}");
         api.ask("GET", &path, "viewer").await.is_problem(400);
     }
+}
+
+#[tokio::test]
+async fn pipelines_are_listed_without_their_steps() {
+    let api = an_api(ByName);
+    api.a_job().await;
+    let list = "/api/v1/pipelines?namespace=default";
+    let list = api.ask("GET", list, "viewer").await.body;
+    assert_eq!(list["items"][0]["name"], "nightly");
+    assert_eq!(list["items"][0]["version"], 1);
+    assert_eq!(list["items"][0].get("steps"), None);
+    assert_eq!(list["next_cursor"], Value::Null);
+    let none = api.ask("GET", "/api/v1/pipelines?tag=x", "viewer").await;
+    assert_eq!(none.body["items"], json!([]));
+    let lost = "/api/v1/pipelines?cursor=nowhere";
+    let lost = api.ask("GET", lost, "viewer").await;
+    lost.is_problem(400);
+    assert_eq!(lost.body["errors"][0]["pointer"], "/cursor");
 }
 
 #[tokio::test]

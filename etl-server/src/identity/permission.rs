@@ -7,6 +7,8 @@ use etl_core::model::Role;
 /// What is acted on. A resource comes with its first route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Resource {
+    /// Pipelines in all their versions.
+    Pipelines,
     /// Jobs with their steps.
     Jobs,
     /// Connectors and their schemas: they tell nothing of anybody's data.
@@ -40,9 +42,10 @@ impl Permission {
         let allowed: &[Action] = match (role, self.resource) {
             (Role::Admin | Role::Operator, Resource::Jobs) => &[Action::Read, Action::Cancel],
             (Role::Viewer, Resource::Jobs)
-            | (Role::Admin | Role::Operator | Role::Viewer, Resource::Connectors) => {
-                &[Action::Read]
-            }
+            | (
+                Role::Admin | Role::Operator | Role::Viewer,
+                Resource::Pipelines | Resource::Connectors,
+            ) => &[Action::Read],
         };
         allowed.contains(&self.action)
     }
@@ -51,6 +54,7 @@ impl Permission {
 impl fmt::Display for Permission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let resource = match self.resource {
+            Resource::Pipelines => "pipelines",
             Resource::Jobs => "jobs",
             Resource::Connectors => "connectors",
         };
@@ -69,8 +73,11 @@ mod tests {
     #[test]
     fn a_role_has_what_the_table_says_and_nothing_else() {
         let (read, cancel) = (Action::Read, Action::Cancel);
-        let (jobs, connectors) = (Resource::Jobs, Resource::Connectors);
+        let (pipelines, jobs) = (Resource::Pipelines, Resource::Jobs);
+        let connectors = Resource::Connectors;
         for (action, resource, admin, operator, viewer) in [
+            (read, pipelines, true, true, true),
+            (cancel, pipelines, false, false, false),
             (read, jobs, true, true, true),
             (cancel, jobs, true, true, false),
             (read, connectors, true, true, true),

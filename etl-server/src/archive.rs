@@ -1,6 +1,7 @@
 //! Archives of logs: after a job's end its lines are written to the artifact storage, as NDJSON compressed with zstd. The lines of the
 //! store may go then.
 
+use std::collections::HashSet;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +10,12 @@ use bytes::Bytes;
 use etl_core::artifact::ArtifactStorage;
 use etl_core::contract::{Store, StoreError, StoreErrorKind};
 use etl_core::model::{JobId, LogLine};
-use futures_util::stream::{BoxStream, StreamExt};
+use futures_util::stream::{self, BoxStream, StreamExt};
 use object_store::ObjectStoreExt;
 use object_store::buffered::BufWriter;
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 use zstd::stream::write::{Decoder, Encoder};
 
 use crate::deployment::{OpenStore, unreachable};
@@ -24,6 +26,9 @@ const PAGE: usize = 500;
 
 /// Jobs that are looked for at once.
 const JOBS: usize = 100;
+
+/// Logs that are written at the same time.
+const AT_ONCE: usize = 16;
 
 /// How often is looked for jobs that have ended.
 const EVERY: Duration = Duration::from_secs(10);
@@ -60,7 +65,7 @@ impl From<ArchiveError> for Failure {
         let message = "the archive of the log can't be read";
         unreachable(message)
             .because(error)
-            .hint("its lines are not in the database any more; see storage_url and the storage")
+            .hint("the database has no more than what was shown; see storage_url and the storage")
     }
 }
 
@@ -69,6 +74,8 @@ impl From<ArchiveError> for Failure {
 pub(crate) struct Archiver {
     store: Arc<dyn Store>,
     storage: ArtifactStorage,
+    /// By it each process goes through the same jobs in an order of its own.
+    salt: u128,
 }
 
 impl Archiver {
@@ -76,6 +83,7 @@ impl Archiver {
         Self {
             store: Arc::clone(store.store()),
             storage,
+            salt: Uuid::new_v4().as_u128(),
         }
     }
 
@@ -96,45 +104,105 @@ impl Archiver {
 
     async fn archive(&self, settled_after: Duration) {
         if let Err(error) = self.round(settled_after).await {
-            let error = Failure::from(error).in_one_line();
+            let error = with_causes(&error);
             tracing::warn!(error, "logs not archived, trying again");
         }
     }
 
-    /// Archives the logs of jobs that ended so long ago, until there is none.
+    /// Archives the logs of jobs that ended so long ago, until there is none. Those that can't be written are in nobody's way.
+    ///
+    /// # Errors
+    /// If the store fails, or not one of many logs could be written.
     async fn round(&self, settled_after: Duration) -> Result<(), ArchiveError> {
+        let mut failed = HashSet::new();
         loop {
-            let jobs = self.store.unarchived_logs(settled_after, JOBS).await?;
-            for &job in &jobs {
-                let error = match self.write(job).await {
-                    Ok(()) => None,
-                    Err(ArchiveError::Store(error)) if error.kind == StoreErrorKind::Corrupt => {
-                        tracing::error!(%job, %error, "a log can't be read, so that it is not archived");
-                        Some(error.to_string())
+            let limit = JOBS + failed.len();
+            let found = self.store.unarchived_logs(settled_after, limit).await?;
+            let is_all = found.len() < limit;
+            let mut jobs = found;
+            jobs.retain(|job| !failed.contains(job));
+            jobs.sort_by_key(|job| job.0.as_u128() ^ self.salt);
+            let count = jobs.len();
+            let mut archived = stream::iter(jobs)
+                .map(async |job| (job, self.archive_one(job).await))
+                .buffer_unordered(AT_ONCE);
+            let (mut written, mut problem) = (0, None);
+            while let Some((job, outcome)) = archived.next().await {
+                match outcome {
+                    Ok(()) => written += 1,
+                    Err(error @ ArchiveError::Store(_)) => return Err(error),
+                    Err(error) => {
+                        let told = with_causes(&error);
+                        tracing::warn!(%job, error = told, "a log is not archived, trying again");
+                        failed.insert(job);
+                        problem = Some(error);
                     }
-                    Err(error) => return Err(error),
-                };
-                self.store.log_archived(job, error.as_deref()).await?;
+                }
             }
-            if jobs.len() < JOBS {
-                return Ok(());
+            match problem {
+                Some(problem) if written == 0 && count > 1 => return Err(problem),
+                _ if is_all => return Ok(()),
+                _ => {}
             }
         }
+    }
+
+    /// Writes a job's log and notes it.
+    async fn archive_one(&self, job: JobId) -> Result<(), ArchiveError> {
+        let unreadable = match self.write(job).await {
+            Ok(()) => None,
+            Err(ArchiveError::Store(error)) if error.kind == StoreErrorKind::Corrupt => {
+                tracing::error!(%job, %error, "a log can't be read, so that it is not archived");
+                Some(error.to_string())
+            }
+            Err(error) => return Err(error),
+        };
+        self.store.log_archived(job, unreadable.as_deref()).await?;
+        // It may have been forgotten meanwhile, with whatever was there of it then.
+        if self.store.job(job).await?.is_none() {
+            let location = self.storage.log_archive(job);
+            match self.storage.store().delete(&location).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Writes a job's lines as one object, which is there as a whole or not at all. Of a job without lines there is none.
     async fn write(&self, job: JobId) -> Result<(), ArchiveError> {
         let location = self.storage.log_archive(job);
-        let mut lines = self.store.lines(job, 0, PAGE).await?;
+        let lines = self.store.lines(job, 0, PAGE).await?;
         let Some(first) = lines.first() else {
             return Ok(());
         };
         // The first lines are gone: an archive that is there already has them.
-        if first.seq > 1 && self.storage.store().head(&location).await.is_ok() {
-            return Ok(());
+        if first.seq > 1 {
+            match self.storage.store().head(&location).await {
+                Ok(_) => return Ok(()),
+                Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         let mut object =
             BufWriter::new(Arc::clone(self.storage.store()), location).with_max_concurrency(1);
+        let written = self.write_lines(job, lines, &mut object).await;
+        if let Err(error) = written {
+            // Parts that nobody completes are kept, and paid for, without an end.
+            if let Err(error) = object.abort().await {
+                tracing::debug!(%job, %error, "what was written of a log is left");
+            }
+            return Err(error);
+        }
+        object.shutdown().await.map_err(ArchiveError::Write)
+    }
+
+    async fn write_lines(
+        &self,
+        job: JobId,
+        mut lines: Vec<LogLine>,
+        object: &mut BufWriter,
+    ) -> Result<(), ArchiveError> {
         let mut zstd = Encoder::new(Vec::new(), LEVEL).map_err(ArchiveError::Write)?;
         while let Some(last) = lines.last().map(|line| line.seq) {
             for line in &lines {
@@ -146,9 +214,20 @@ impl Archiver {
             lines = self.store.lines(job, last, PAGE).await?;
         }
         let bytes = zstd.finish().map_err(ArchiveError::Write)?;
-        object.put(bytes.into()).await?;
-        object.shutdown().await.map_err(ArchiveError::Write)
+        Ok(object.put(bytes.into()).await?)
     }
+}
+
+/// An error with its causes in one line.
+fn with_causes(error: &ArchiveError) -> String {
+    let mut line = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        cause = error.source();
+    }
+    line
 }
 
 /// The archive of a job's log, read from its beginning.

@@ -64,15 +64,53 @@ async fn a_run_archives_its_log_in_the_folder_and_logs_reads_what_the_database_l
     forget("DELETE FROM job_logs WHERE seq <= 700").await;
     assert_eq!(logs(&program, &[], &job), said, "what is left comes once");
     forget("DELETE FROM job_logs").await;
-    assert_eq!(logs(&program, &[], &job), said);
-    let text = program.run(&["logs", &job]).expect(0).stdout;
+    assert_eq!(logs(&program, &environment, &job), said);
+    let text = program.run_with(&["logs", &job], &environment);
+    let text = text.expect(0).stdout;
     assert!(text.contains("line 1200"), "{text}");
 
     std::fs::write(archive(&job), "damaged").unwrap();
-    let refused = program.run(&["logs", &job]).expect(3);
+    let refused = program.run_with(&["logs", &job], &environment).expect(3);
     assert!(refused.stderr.contains("archive"), "{refused:?}");
     std::fs::remove_file(archive(&job)).unwrap();
-    assert_eq!(logs(&program, &[], &job), "");
+    assert_eq!(logs(&program, &environment, &job), "");
+}
+
+#[test]
+fn a_log_that_can_not_be_written_keeps_no_other_from_its_archive() {
+    let program = Program::new();
+    let run = |environment: &[(&str, &str)]| {
+        let file = program.pipeline(TALKS);
+        let run = program.run_with(&["run", &file, "--json"], environment);
+        run.expect(0).json()["job_id"].as_str().unwrap().to_owned()
+    };
+    let blocked = run(&[]);
+    let jobs = program.path(".etl/data/jobs");
+    let archive = |job: &str| jobs.join(job).join("log.ndjson.zst");
+    // In the way of the file that is to be there.
+    std::fs::create_dir_all(archive(&blocked).join("in the way")).unwrap();
+    let next = run(&[("ETL_LOG_ARCHIVE", "true")]);
+    assert!(archive(&next).is_file());
+    assert!(archive(&blocked).is_dir());
+
+    std::fs::remove_dir_all(archive(&blocked)).unwrap();
+    run(&[("ETL_LOG_ARCHIVE", "true")]);
+    assert!(archive(&blocked).is_file());
+}
+
+/// The storage is asked only for what may be there.
+#[test]
+fn the_log_of_a_job_that_said_nothing_needs_no_storage() {
+    let program = Program::new();
+    let file = program.pipeline(QUIET);
+    let run = program.run(&["run", &file, "--json"]).expect(0).json();
+    let job = run["job_id"].as_str().unwrap();
+    let away = [
+        ("ETL_STORAGE_URL", "s3://bucket/prefix"),
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:9"),
+        ("AWS_ALLOW_HTTP", "true"),
+    ];
+    assert_eq!(logs(&program, &away, job), "");
 }
 
 #[tokio::test]
@@ -114,6 +152,6 @@ async fn a_deployment_archives_logs_in_s3() {
         tokio::task::yield_now().await;
     }
     database.run("DELETE FROM job_logs").await;
-    assert_eq!(logs(&program, &environment, &job), said);
+    assert_eq!(logs(&program, &archives, &job), said);
     database.drop().await;
 }

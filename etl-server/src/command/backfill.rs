@@ -69,7 +69,7 @@ pub(crate) async fn execute(config: &Config, args: &BackfillArgs) -> Result<Exit
         Ok(()) => show(&**store.store(), &pipeline, &backfill, &jobs, args.json).await,
         Err(failure) => Err(failure),
     };
-    until_end::close(config, etl, store, &outcome).await;
+    until_end::close(config, etl, store, &outcome, &mut interrupts).await;
     outcome
 }
 

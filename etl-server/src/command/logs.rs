@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use etl_core::contract::Store;
 use etl_core::contract::store::Journal;
+use etl_core::contract::{Clock, Store};
 use etl_core::model::LogLine;
+use etl_core::runtime::SystemClock;
 
 use super::interrupts::Interrupts;
 use super::job_of;
@@ -33,8 +34,12 @@ pub(crate) async fn execute(config: &Config, args: &LogsArgs) -> Result<Exit, Fa
 }
 
 async fn show(config: &Config, store: &dyn Store, args: &LogsArgs) -> Result<Exit, Failure> {
-    let Some(mut after) = show_archived(config, store, args).await? else {
-        return Ok(Exit::Success);
+    let mut after = 0;
+    // What the store has is shown, whatever became of the archive.
+    let archived = match show_archived(config, store, args, &mut after).await {
+        Ok(Reader::Gone) => return Ok(Exit::Success),
+        Ok(Reader::Listening) => Ok(Exit::Success),
+        Err(failure) => Err(failure),
     };
     let mut had_ended = false;
     loop {
@@ -54,41 +59,51 @@ async fn show(config: &Config, store: &dyn Store, args: &LogsArgs) -> Result<Exi
         }
         // The last lines are written right after the end itself: one more round.
         if !args.follow || had_ended {
-            return Ok(Exit::Success);
+            return archived;
         }
         had_ended = job.status.is_terminal();
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
-/// Shows the lines that the store has no more, from the archive. Answers the number of the last one that was shown, or nothing if
-/// nobody reads on.
+/// Shows the lines that the store has no more, from the archive. `after` becomes the number of the last one that was shown.
 async fn show_archived(
     config: &Config,
     store: &dyn Store,
     args: &LogsArgs,
-) -> Result<Option<u64>, Failure> {
+    after: &mut u64,
+) -> Result<Reader, Failure> {
     let job = job_of(store, args.id).await?;
     let first = Journal::lines(store, args.id, 0, 1).await?;
-    let is_whole = first.first().is_some_and(|line| line.seq == 1);
+    let may_be_archived = match first.first() {
+        Some(line) => line.seq > 1,
+        // A job may have said nothing; or it ended so long ago that its lines were dropped.
+        None => {
+            let kept = Duration::from_hours(24).saturating_mul(config.log_days);
+            let now = SystemClock.now();
+            config.log_archive
+                || job
+                    .completed_at
+                    .is_some_and(|ended| now.since(ended) > kept)
+        }
+    };
     // A job that did not start has said nothing.
-    if is_whole || !job.status.is_terminal() || job.started_at.is_none() {
-        return Ok(Some(0));
+    if !may_be_archived || !job.status.is_terminal() || job.started_at.is_none() {
+        return Ok(Reader::Listening);
     }
-    let mut after = 0;
     let storage = deployment::artifacts(config)?;
     let Some(mut archive) = Archive::open(&storage, args.id).await? else {
-        return Ok(Some(0));
+        return Ok(Reader::Listening);
     };
     while let Some(lines) = archive.next().await? {
         for line in &lines {
-            after = line.seq;
+            *after = line.seq;
             if show_line(line, args)? == Reader::Gone {
-                return Ok(None);
+                return Ok(Reader::Gone);
             }
         }
     }
-    Ok(Some(after))
+    Ok(Reader::Listening)
 }
 
 fn show_line(line: &LogLine, args: &LogsArgs) -> Result<Reader, Failure> {

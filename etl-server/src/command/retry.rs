@@ -25,7 +25,7 @@ pub(crate) async fn execute(config: &Config, args: &RetryArgs) -> Result<Exit, F
         .await?
         .build();
     let outcome = go_on(&etl, args, &mut interrupts).await;
-    until_end::close(config, etl, store, &outcome).await;
+    until_end::close(config, etl, store, &outcome, &mut interrupts).await;
     outcome
 }
 

@@ -42,7 +42,7 @@ pub(crate) async fn execute(config: &Config, args: RunArgs) -> Result<Exit, Fail
         .keep_jobs(config.keep_jobs())
         .build();
     let outcome = submit_and_follow(&etl, file.as_deref(), document, &args, &mut interrupts).await;
-    until_end::close(config, etl, store, &outcome).await;
+    until_end::close(config, etl, store, &outcome, &mut interrupts).await;
     outcome
 }
 

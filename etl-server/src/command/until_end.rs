@@ -40,6 +40,7 @@ pub(super) async fn close(
     etl: Etl,
     store: OpenStore,
     outcome: &Result<Exit, Failure>,
+    interrupts: &mut Interrupts,
 ) {
     let storage = etl.backends().storage.clone();
     match outcome {
@@ -47,7 +48,12 @@ pub(super) async fn close(
         _ => {
             etl.shutdown().await;
             if config.log_archive {
-                Archiver::new(&store, storage).archive_all().await;
+                // Others may have left much to archive; who does not want to wait for it leaves it to the next.
+                let archiver = Archiver::new(&store, storage);
+                tokio::select! {
+                    () = archiver.archive_all() => {}
+                    () = interrupts.next() => say("interrupted: logs are archived the next time"),
+                }
             }
         }
     }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::future::join_all;
 
 use crate::artifact::ArtifactStorage;
 use crate::contract::Store;
@@ -45,13 +45,13 @@ impl Retention {
         let mut forgotten = 0;
         loop {
             let expired = self.store.expired_jobs(self.keep, &page).await?;
-            let bare: Vec<JobId> = futures_util::stream::iter(expired.items)
-                .map(|job| self.without_artifacts(job))
-                .buffer_unordered(AT_ONCE)
-                .filter_map(std::future::ready)
-                .collect()
-                .await;
-            forgotten += self.store.forget_jobs(&bare).await?;
+            // A few at a time: a job that somebody repeats meanwhile stays, and should have what it left.
+            for jobs in expired.items.chunks(AT_ONCE) {
+                let bare = self.without_artifacts(jobs).await;
+                forgotten += self.store.forget_jobs(&bare).await?;
+                // What an archiver wrote in between: nothing names it any more.
+                self.without_artifacts(&bare).await;
+            }
             match expired.next_cursor {
                 Some(cursor) => page.cursor = Some(cursor),
                 None => return Ok(forgotten),
@@ -59,8 +59,14 @@ impl Retention {
         }
     }
 
-    /// The job, if its artifacts are gone.
-    async fn without_artifacts(&self, job: JobId) -> Option<JobId> {
+    /// Those of the jobs whose artifacts are gone.
+    async fn without_artifacts(&self, jobs: &[JobId]) -> Vec<JobId> {
+        let removing = jobs.iter().map(|job| self.without_artifact(*job));
+        let removed = join_all(removing).await;
+        removed.into_iter().flatten().collect()
+    }
+
+    async fn without_artifact(&self, job: JobId) -> Option<JobId> {
         match self.storage.remove_job(job).await {
             Ok(()) => Some(job),
             Err(error) => {

@@ -38,9 +38,9 @@ pub(crate) async fn put_off(tx: &mut Tx<'_>, requests: &[&PutOff]) -> Result<Ans
 const SCHEDULES: &str = "
     UPDATE schedules s SET put_off = s.put_off + 1, put_off_until = (e->>1)::timestamptz
     FROM jsonb_array_elements($1::jsonb) e
-    WHERE s.pipeline_id = (e->>0)::uuid";
+    WHERE s.pipeline_id = (e->>0)::uuid AND s.put_off = (e->>2)::int";
 
 const HOOKS: &str = "
     UPDATE job_hooks h SET put_off = h.put_off + 1, put_off_until = (e->>2)::timestamptz
     FROM jsonb_array_elements($1::jsonb) e
-    WHERE h.job_id = (e->>0)::uuid AND h.position = (e->>1)::int";
+    WHERE h.job_id = (e->>0)::uuid AND h.position = (e->>1)::int AND h.put_off = (e->>3)::int";

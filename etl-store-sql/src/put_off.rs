@@ -7,16 +7,17 @@ use etl_core::model::Timestamp;
 use crate::fault::Result;
 use crate::rows::{Columns, time};
 
-/// The longest time for which a row is put off: it may be that a newer program reads it.
-const LONGEST: Duration = Duration::from_mins(5);
+/// The longest time for which a row is put off: a newer program may read it, and has to come to it before a fire counts as missed
+/// (five minutes), also if older ones look first a few times.
+const LONGEST: Duration = Duration::from_secs(30);
 
 /// Rows that can't be read, each with the time until which it is passed over.
 #[derive(Debug, Default)]
 pub struct PutOff {
-    /// Schedules: the pipeline, until when.
-    pub schedules: Vec<(String, String)>,
-    /// Hooks: the job, the position, until when.
-    pub hooks: Vec<(String, i64, String)>,
+    /// Schedules: the pipeline, until when, and how often it was put off when it was looked at.
+    pub schedules: Vec<(String, String, i64)>,
+    /// Hooks: the job, the position, until when, and how often.
+    pub hooks: Vec<(String, i64, String, i64)>,
 }
 
 impl PutOff {
@@ -27,8 +28,9 @@ impl PutOff {
         (id, times): (usize, usize),
         now: Timestamp,
     ) -> Result<()> {
-        let until = until(now, row.int(times)?);
-        self.schedules.push((row.str(id)?.into(), until));
+        let times = row.int(times)?;
+        let until = until(now, times);
+        self.schedules.push((row.str(id)?.into(), until, times));
         Ok(())
     }
 
@@ -39,9 +41,10 @@ impl PutOff {
         (job, position, times): (usize, usize, usize),
         now: Timestamp,
     ) -> Result<()> {
-        let until = until(now, row.int(times)?);
+        let times = row.int(times)?;
+        let until = until(now, times);
         let job = row.str(job)?.into();
-        self.hooks.push((job, row.int(position)?, until));
+        self.hooks.push((job, row.int(position)?, until, times));
         Ok(())
     }
 

@@ -37,9 +37,9 @@ pub(crate) async fn put_off(tx: &mut Tx<'_>, requests: &[&PutOff]) -> Result<Ans
 pub(crate) const SCHEDULES: &str = "
     UPDATE schedules SET put_off = put_off + 1, put_off_until = value->>1
     FROM jsonb_each(?1)
-    WHERE schedules.pipeline_id = value->>0";
+    WHERE schedules.pipeline_id = value->>0 AND schedules.put_off = value->>2";
 
 pub(crate) const HOOKS: &str = "
     UPDATE job_hooks SET put_off = put_off + 1, put_off_until = value->>2
     FROM jsonb_each(?1)
-    WHERE job_hooks.job_id = value->>0 AND job_hooks.position = value->>1";
+    WHERE job_hooks.job_id = value->>0 AND job_hooks.position = value->>1 AND job_hooks.put_off = value->>3";

@@ -420,7 +420,7 @@ const DUE: &str = concat!(
     "SELECT ",
     schedule_columns!(),
     " FROM schedules s JOIN pipelines p ON p.id = s.pipeline_id
-    WHERE s.next_start_at <= $1::timestamptz AND (s.put_off_until IS NULL OR s.put_off_until <= $1::timestamptz)
+    WHERE s.next_start_at <= $1::timestamptz AND s.next_fire_at <= $1::timestamptz AND (s.put_off_until IS NULL OR s.put_off_until <= $1::timestamptz)
     ORDER BY s.next_start_at, s.pipeline_id LIMIT $2"
 );
 

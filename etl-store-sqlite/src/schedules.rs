@@ -445,7 +445,7 @@ pub(crate) const DUE: &str = concat!(
     "SELECT ",
     schedule_columns!(),
     " FROM schedules s INDEXED BY idx_schedules_due CROSS JOIN pipelines p ON p.id = s.pipeline_id
-    WHERE s.next_start_at <= ?1 AND (s.put_off_until IS NULL OR s.put_off_until <= ?1)
+    WHERE s.next_start_at <= ?1 AND s.next_fire_at <= ?1 AND (s.put_off_until IS NULL OR s.put_off_until <= ?1)
     ORDER BY s.next_start_at, s.pipeline_id LIMIT ?2"
 );
 

@@ -144,8 +144,9 @@ const FORGET: &str = concat!(
 );
 
 const UNARCHIVED: &str = "
-    SELECT id::text FROM job_executions
-    WHERE completed_at IS NOT NULL AND log_archive IS NULL AND completed_at <= $1::timestamptz ORDER BY completed_at, id LIMIT $2";
+    SELECT j.id::text FROM job_executions j
+    WHERE j.completed_at IS NOT NULL AND j.log_archive IS NULL AND j.completed_at <= $1::timestamptz
+    ORDER BY j.completed_at, j.id LIMIT $2";
 
 const ARCHIVED: &str = "
     UPDATE job_executions SET log_archive = $2

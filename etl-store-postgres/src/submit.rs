@@ -183,10 +183,10 @@ const KNOWN_KEYS: &str = "
 /// The jobs of a pipeline that wait or run and whose end nobody asked for, oldest first, without some that count as not
 /// there yet.
 const ON_THEIR_WAY: &str = "
-    SELECT id::text FROM job_executions
-    WHERE status IN ('pending', 'queued', 'running') AND pipeline_id = $1::uuid AND cancel_requested IS NULL AND trigger_type <> 'backfill'
-        AND id NOT IN (SELECT v::uuid FROM jsonb_array_elements_text($2::jsonb) v)
-    ORDER BY created_at, id";
+    SELECT j.id::text FROM job_executions j
+    WHERE j.status IN ('pending', 'queued', 'running') AND j.pipeline_id = $1::uuid AND j.cancel_requested IS NULL
+        AND j.trigger_type <> 'backfill' AND j.id NOT IN (SELECT v::uuid FROM jsonb_array_elements_text($2::jsonb) v)
+    ORDER BY j.created_at, j.id";
 
 const INSERT_JOBS: &str = "
     INSERT INTO job_executions (

@@ -103,14 +103,15 @@ async fn nobody_waits_for_a_server_that_hangs_once_it_is_noticed() {
     assert!(limits.take("a", &quota).await.is_shared);
     server.freeze();
     assert!(!limits.take("a", &quota).await.is_shared);
-    // Long enough for several tries to connect, of which each takes seconds: who waited for them would ask a few times only.
-    let (began, mut asked) = (Instant::now(), 0);
+    // Long enough for several tries to connect, of which each takes seconds: nobody waits for one. (One long pause is the machine's.)
+    let (began, mut waited) = (Instant::now(), 0);
     while began.elapsed() < Duration::from_secs(4) {
+        let asked = Instant::now();
         assert!(!limits.take("a", &quota).await.is_shared);
-        asked += 1;
+        waited += u32::from(asked.elapsed() > Duration::from_millis(500));
         tokio::task::yield_now().await;
     }
-    assert!(asked > 50, "{asked}");
+    assert!(waited <= 1, "{waited}");
     server.thaw();
     let is_shared = async || limits.take("a", &quota).await.is_shared;
     eventually("the limit is shared", is_shared).await;

@@ -205,6 +205,10 @@ pub(crate) enum Command {
     #[command(after_help = "Example:
   etl keys rotate")]
     Keys(vault::KeysArgs),
+    /// Print the description of the REST API (OpenAPI 3.1) as JSON
+    #[command(after_help = "Example:
+  etl openapi | jq -r '.paths | keys[]'")]
+    Openapi,
     /// Write a completion script for a shell to standard output
     #[command(after_help = "Example:
   etl completions bash > ~/.local/share/bash-completion/completions/etl")]
@@ -239,6 +243,7 @@ impl Command {
                 vault::KeysAction::Rotate(args) => args.json,
             },
             Self::Doctor(args) => args.json,
+            Self::Openapi => true,
             Self::Serve(_) | Self::Migrate | Self::Logs(_) | Self::Completions { .. } => false,
         }
     }

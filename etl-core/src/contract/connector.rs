@@ -93,7 +93,7 @@ pub trait Connector: Send + Sync + 'static {
 pub struct NoCredential {}
 
 /// What `etl connectors` shows of a connector.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct ConnectorInfo {
     /// The `connector_type` that documents write.
     pub name: String,

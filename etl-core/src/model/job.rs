@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -14,7 +15,7 @@ use super::step::Artifact;
 use super::time::Timestamp;
 
 /// Who did something.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct By(pub String);
 
@@ -170,7 +171,7 @@ pub struct StepSnapshot {
 }
 
 /// A job as readers see it. The names are those of `job_executions`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct JobRecord {
     /// Which job.
     pub id: JobId,
@@ -227,7 +228,7 @@ pub struct JobRecord {
 }
 
 /// A step execution as readers see it. The names are those of `step_executions`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StepRecord {
     /// Which execution: [`StepKey::execution_id`].
     pub id: Uuid,

@@ -1,9 +1,10 @@
 //! Lists in pages, by key and never by offset.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Where a list goes on. Opaque to callers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Cursor(pub String);
 
@@ -33,7 +34,8 @@ impl Default for PageRequest {
 }
 
 /// One part of a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "{T}Page")]
 pub struct Page<T> {
     /// The items, in the list's order.
     pub items: Vec<T>,

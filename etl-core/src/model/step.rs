@@ -1,9 +1,10 @@
 //! What a step leaves behind for others.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A file or folder that a step attempt wrote under its own prefix. It becomes the step's when the step succeeds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Artifact {
     /// The name that the step gave it: a relative path with `/`, without `..`.
     pub name: ArtifactName,
@@ -15,7 +16,7 @@ pub struct Artifact {
 ///
 /// It is what a user wrote, so it is checked once, here: not empty, at most 1,024 bytes, `/` between parts, no part that
 /// is empty, `.` or `..`, no backslash, no NUL or other control character.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(transparent)]
 pub struct ArtifactName(String);
 

@@ -6,11 +6,23 @@ use axum::Json;
 use axum::extract::State;
 use etl_core::contract::ConnectorInfo;
 use etl_core::model::Page;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 
 use super::Api;
 use super::extract::Id;
 use super::problem::Problem;
+
+/// What a connector takes, as JSON Schema (2020-12).
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ConnectorSchemas")]
+pub(super) struct Schemas {
+    /// Of a step's `config`.
+    config_schema: Value,
+    /// Of its credential; `null` if it takes none.
+    credential_schema: Value,
+}
 
 /// All of them, by name, in one page.
 pub(super) async fn list(State(api): State<Arc<Api>>) -> Json<Page<ConnectorInfo>> {
@@ -32,12 +44,12 @@ pub(super) async fn one(
 pub(super) async fn schema(
     State(api): State<Arc<Api>>,
     Id(name): Id<String>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Schemas>, Problem> {
     let info = info(&api, &name)?;
-    Ok(Json(json!({
-        "config_schema": info.config_schema,
-        "credential_schema": info.credential_schema,
-    })))
+    Ok(Json(Schemas {
+        config_schema: info.config_schema,
+        credential_schema: info.credential_schema,
+    }))
 }
 
 fn info(api: &Api, name: &str) -> Result<ConnectorInfo, Problem> {

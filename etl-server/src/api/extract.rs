@@ -1,5 +1,6 @@
 //! What requests say, read strictly: what is not understood is refused and never left out.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::str::FromStr;
 
@@ -7,6 +8,7 @@ use axum::extract::{FromRequestParts, Path};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use etl_core::model::{Cursor, PageRequest};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
@@ -15,6 +17,26 @@ use super::problem::Problem;
 const LIMIT: usize = 50;
 /// How many it may have.
 const LARGEST_LIMIT: usize = 500;
+
+/// How `limit` is described. It is read by [`page`].
+pub(super) struct Limit;
+
+impl JsonSchema for Limit {
+    fn schema_name() -> Cow<'static, str> {
+        "Limit".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "integer", "minimum": 1, "maximum": LARGEST_LIMIT, "default": LIMIT,
+            "description": "How many items at most.",
+        })
+    }
+}
 
 /// The query. `T` should deny unknown fields; a parameter that comes twice is refused in any case.
 #[derive(Debug)]

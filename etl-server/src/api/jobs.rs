@@ -6,35 +6,44 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use etl_core::contract::store::{JobStore, Journal};
-use etl_core::model::{JobFilter, JobId, JobRecord, JobStatus, Page, StepRecord};
+use etl_core::model::{
+    JobFilter, JobId, JobRecord, JobStatus, Page, StepRecord, Timestamp, TriggerType,
+};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Api;
-use super::extract::{Id, Query, page, parameter};
+use super::extract::{Id, Limit, Query, page, parameter};
 use super::problem::Problem;
 use crate::identity::Principal;
 
 /// Which jobs a list has, and which part of it.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Wanted {
+    #[schemars(with = "Limit")]
     limit: Option<String>,
     cursor: Option<String>,
     /// Any of these, with commas between.
+    #[schemars(with = "Vec<JobStatus>")]
     status: Option<String>,
     /// The pipeline's name.
     pipeline: Option<String>,
+    #[schemars(with = "TriggerType")]
     trigger_type: Option<String>,
     /// At or after.
+    #[schemars(with = "Timestamp")]
     created_from: Option<String>,
     /// Before.
+    #[schemars(with = "Timestamp")]
     created_to: Option<String>,
 }
 
 /// Which part of a list.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Part {
+    #[schemars(with = "Limit")]
     limit: Option<String>,
     cursor: Option<String>,
 }

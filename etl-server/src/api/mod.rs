@@ -4,8 +4,10 @@
 mod connectors;
 mod extract;
 mod jobs;
+pub(crate) mod openapi;
 mod pipelines;
 mod problem;
+mod route;
 #[cfg(test)]
 mod tests;
 
@@ -13,17 +15,16 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::handler::Handler;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{MethodRouter, get, post};
 use etl_core::contract::Store;
 use etl_core::registry::Registry;
 use tokio::sync::Semaphore;
 
 use crate::identity::{Action, Authenticate, Permission, Principal, Resource};
 use problem::Problem;
+use route::{Access, Route};
 
 /// The largest body of a request, in bytes.
 const LARGEST_BODY: usize = 1024 * 1024;
@@ -38,59 +39,34 @@ pub(crate) struct Api {
     pub(crate) authenticate: Arc<dyn Authenticate>,
 }
 
-/// A way in. It can't be written without its permission.
-struct Route {
-    path: &'static str,
-    needs: Permission,
-    handler: MethodRouter<Arc<Api>>,
-}
-
-impl Route {
-    fn get<T: 'static>(
-        path: &'static str,
-        resource: Resource,
-        handler: impl Handler<T, Arc<Api>>,
-    ) -> Self {
-        Self {
-            path,
-            needs: Permission::to(Action::Read, resource),
-            handler: get(handler),
-        }
-    }
-
-    fn post<T: 'static>(
-        path: &'static str,
-        needs: Permission,
-        handler: impl Handler<T, Arc<Api>>,
-    ) -> Self {
-        Self {
-            path,
-            needs,
-            handler: post(handler),
-        }
-    }
-}
-
 /// All ways in.
 fn routes() -> Vec<Route> {
-    let cancel = Permission::to(Action::Cancel, Resource::Jobs);
+    let cancel = Access::to(Action::Cancel, Resource::Jobs);
     vec![
-        Route::get("/api/v1/pipelines", Resource::Pipelines, pipelines::list),
-        Route::get("/api/v1/jobs", Resource::Jobs, jobs::list),
-        Route::get("/api/v1/jobs/{id}", Resource::Jobs, jobs::one),
-        Route::post("/api/v1/jobs/{id}/cancel", cancel, jobs::cancel),
-        Route::get("/api/v1/jobs/{id}/steps", Resource::Jobs, jobs::steps),
-        Route::get("/api/v1/connectors", Resource::Connectors, connectors::list),
+        Route::get("/api/v1/pipelines", Resource::Pipelines, pipelines::list)
+            .says("The current versions of pipelines, by namespace and name, without their steps"),
+        Route::get("/api/v1/jobs", Resource::Jobs, jobs::list).says("Jobs, newest first"),
+        Route::get("/api/v1/jobs/{id}", Resource::Jobs, jobs::one).says("A job"),
+        Route::post("/api/v1/jobs/{id}/cancel", cancel, jobs::cancel)
+            .also(&[StatusCode::ACCEPTED])
+            .says("Ends a job: 200 once it has ended, 202 while its worker is asked to end it"),
+        Route::get("/api/v1/jobs/{id}/steps", Resource::Jobs, jobs::steps)
+            .says("A job's step executions by position, the step itself before its items"),
+        Route::get("/api/v1/connectors", Resource::Connectors, connectors::list)
+            .says("What a step can be"),
         Route::get(
             "/api/v1/connectors/{name}",
             Resource::Connectors,
             connectors::one,
-        ),
+        )
+        .says("A connector with its schemas"),
         Route::get(
             "/api/v1/connectors/{name}/schema",
             Resource::Connectors,
             connectors::schema,
-        ),
+        )
+        .says("The JSON Schemas of a connector's configuration and of its credential"),
+        Route::known("/api/v1/openapi.json", openapi::describe).says("This description"),
     ]
 }
 
@@ -99,7 +75,7 @@ pub(crate) fn router(api: Api) -> Router {
     let api = Arc::new(api);
     let mut router = Router::new();
     for route in routes() {
-        let gate = from_fn_with_state((Arc::clone(&api), route.needs), enter);
+        let gate = from_fn_with_state((Arc::clone(&api), route.access), enter);
         router = router.route(route.path, route.handler.route_layer(gate));
     }
     router
@@ -132,7 +108,7 @@ async fn take_turn(
 
 /// Finds out who asks and whether they may; handlers find them as an extension of the request.
 async fn enter(
-    State((api, needs)): State<(Arc<Api>, Permission)>,
+    State((api, access)): State<(Arc<Api>, Access)>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
@@ -142,7 +118,9 @@ async fn enter(
         tracing::debug!(%refused, path = request.uri().path(), "refused");
         Problem::new(StatusCode::UNAUTHORIZED, "sign in first")
     })?;
-    authorize(&principal, needs)?;
+    if let Access::With(needs) = access {
+        authorize(&principal, needs)?;
+    }
     request.extensions_mut().insert(principal);
     Ok(next.run(request).await)
 }

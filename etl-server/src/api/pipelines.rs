@@ -6,16 +6,18 @@ use axum::Json;
 use axum::extract::State;
 use etl_core::contract::store::{Catalog, PipelineFilter, StoredPipeline};
 use etl_core::model::{By, Page, PipelineId, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Api;
-use super::extract::{Query, page};
+use super::extract::{Limit, Query, page};
 use super::problem::Problem;
 
 /// Which pipelines a list has, and which part of it.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Wanted {
+    #[schemars(with = "Limit")]
     limit: Option<String>,
     cursor: Option<String>,
     namespace: Option<String>,
@@ -24,7 +26,8 @@ pub(super) struct Wanted {
 }
 
 /// The current version of a pipeline, without its steps: a document may be large, and a list has many.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "PipelineSummary")]
 pub(super) struct Listed {
     id: PipelineId,
     namespace: Arc<str>,

@@ -4,6 +4,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use etl_core::contract::{StoreError, StoreErrorKind};
+use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -11,7 +12,7 @@ use uuid::Uuid;
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 /// Why a request could not be done.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Problem {
     /// `about:blank`: the status says all that there is to tell programs.
     r#type: &'static str,
@@ -23,7 +24,7 @@ pub(super) struct Problem {
 }
 
 /// One thing that is wrong in what was sent.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Fault {
     /// A JSON pointer into the body, or into the query as an object.
     pointer: String,

@@ -43,6 +43,10 @@ pub(crate) fn execute(args: Args) -> Result<Exit, Failure> {
             print(&String::from_utf8_lossy(&script))?;
             return Ok(Exit::Success);
         }
+        Command::Openapi => {
+            print(crate::api::openapi::text())?;
+            return Ok(Exit::Success);
+        }
         Command::Validate(validate) => return validate::execute(&validate),
         Command::Connectors(connectors) => return connectors::execute(&connectors),
         _ => {}
@@ -81,9 +85,10 @@ pub(crate) fn execute(args: Args) -> Result<Exit, Failure> {
             Command::Credential(credential) => credential::execute(&config, &credential).await,
             Command::Keys(keys) => keys::execute(&config, &keys).await,
             Command::Doctor(doctor) => doctor::execute(&config, &doctor).await,
-            Command::Completions { .. } | Command::Validate(_) | Command::Connectors(_) => {
-                Ok(Exit::Success)
-            }
+            Command::Completions { .. }
+            | Command::Openapi
+            | Command::Validate(_)
+            | Command::Connectors(_) => Ok(Exit::Success),
         }
     });
     // A connector's blocking thread that does not heed its cancellation must not keep the program.

@@ -15,6 +15,7 @@ mod document;
 mod failure;
 mod health;
 mod identity;
+mod listener;
 mod storage;
 mod telemetry;
 mod view;

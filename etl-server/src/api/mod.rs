@@ -7,6 +7,7 @@ mod jobs;
 pub(crate) mod openapi;
 mod pipelines;
 mod problem;
+mod receive;
 mod route;
 #[cfg(test)]
 mod tests;
@@ -14,20 +15,18 @@ mod tests;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use etl_core::contract::Store;
 use etl_core::registry::Registry;
-use tokio::sync::Semaphore;
 
 use crate::identity::{Action, Authenticate, Permission, Principal, Resource};
 use problem::Problem;
+use receive::Turns;
 use route::{Access, Route};
 
-/// The largest body of a request, in bytes.
-const LARGEST_BODY: usize = 1024 * 1024;
 /// How many requests are worked on at once. Fewer than there may be clients, so that `/health` is answered beside them.
 const REQUESTS: usize = 48;
 
@@ -37,6 +36,14 @@ pub(crate) struct Api {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) authenticate: Arc<dyn Authenticate>,
+}
+
+/// What stands before a route.
+#[derive(Debug, Clone)]
+struct Gate {
+    api: Arc<Api>,
+    access: Access,
+    turns: Turns,
 }
 
 /// All ways in.
@@ -74,55 +81,43 @@ fn routes() -> Vec<Route> {
 pub(crate) fn router(api: Api) -> Router {
     let api = Arc::new(api);
     let mut router = Router::new();
+    let turns = Turns::new(REQUESTS);
     for route in routes() {
-        let gate = from_fn_with_state((Arc::clone(&api), route.access), enter);
-        router = router.route(route.path, route.handler.route_layer(gate));
+        let gate = Gate {
+            api: Arc::clone(&api),
+            access: route.access,
+            turns: turns.clone(),
+        };
+        let handler = route.handler.route_layer(from_fn_with_state(gate, enter));
+        router = router.route(route.path, handler);
     }
     router
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this can't be done to it")
         })
         .fallback(|| async { Problem::not_found() })
-        .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .layer(from_fn_with_state(
-            Arc::new(Semaphore::new(REQUESTS)),
-            take_turn,
-        ))
         .with_state(api)
 }
 
-/// Lets a request through while there are not too many.
-async fn take_turn(
-    State(turns): State<Arc<Semaphore>>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Problem> {
-    let Ok(_turn) = turns.try_acquire() else {
-        return Err(Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too much is asked for at once: try again",
-        ));
-    };
-    Ok(next.run(request).await)
-}
-
-/// Finds out who asks and whether they may; handlers find them as an extension of the request.
+/// Finds out who asks and whether they may, takes in what they sent, and has it worked on; handlers find who asks as an extension
+/// of the request. In this order, so that strangers cost nothing and slow senders keep nobody from working.
 async fn enter(
-    State((api, access)): State<(Arc<Api>, Access)>,
+    State(gate): State<Gate>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
     let authorization = authorization(request.headers());
-    let principal = api.authenticate.principal(authorization).await;
+    let principal = gate.api.authenticate.principal(authorization).await;
     let principal = principal.map_err(|refused| {
         tracing::debug!(%refused, path = request.uri().path(), "refused");
         Problem::new(StatusCode::UNAUTHORIZED, "sign in first")
     })?;
-    if let Access::With(needs) = access {
+    if let Access::With(needs) = gate.access {
         authorize(&principal, needs)?;
     }
     request.extensions_mut().insert(principal);
-    Ok(next.run(request).await)
+    let request = receive::whole(request).await?;
+    gate.turns.work(next.run(request)).await
 }
 
 /// The one decision whether somebody may do something.

@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use uuid::Uuid;
 
+use super::receive::LARGEST_BODY;
 use super::*;
 use crate::identity::{Kind, RefuseAll, Refused};
 
@@ -293,25 +294,12 @@ async fn connectors_are_there_with_their_schemas() {
 }
 
 #[tokio::test]
-async fn more_than_can_be_worked_on_is_refused_at_once() {
-    let turns = Arc::new(Semaphore::new(0));
-    let router = Router::new()
-        .fallback(|| async { Problem::not_found() })
-        .layer(from_fn_with_state(turns, take_turn));
-    let store = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
-    let answer = Asked { store, router }
-        .ask("GET", "/api/v1/jobs", "admin")
-        .await;
-    answer.is_problem(503);
-    assert_eq!(answer.headers["retry-after"], "1");
-}
-
-#[tokio::test]
 async fn health_is_answered_beside_it_without_signing_in() {
     let Asked { store, router } = an_api(RefuseAll);
-    let listener = crate::health::listen("127.0.0.1:0").await.unwrap();
+    let listener = crate::listener::listen("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    crate::health::serve(listener, store, Arc::default(), router);
+    let app = crate::health::router(store, Arc::default()).merge(router);
+    let _server = crate::listener::serve(listener, app);
     for (path, status) in [
         ("/health", "HTTP/1.1 200"),
         ("/ready", "HTTP/1.1 200"),
@@ -319,7 +307,7 @@ async fn health_is_answered_beside_it_without_signing_in() {
         ("/unheard-of", "HTTP/1.1 404"),
     ] {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: etl\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: etl\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut told = String::new();
         stream.read_to_string(&mut told).await.unwrap();

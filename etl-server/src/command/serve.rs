@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::Router;
 use etl_core::contract::{Credentials, NoCredentials};
 use etl_core::runtime::{Backends, Runtime, Scope, Settings, SystemClock};
 
@@ -17,6 +16,7 @@ use crate::deployment::{self, OpenStore};
 use crate::failure::{Exit, Failure};
 use crate::health;
 use crate::identity::RefuseAll;
+use crate::listener;
 
 /// How often schedules are looked at.
 const SCHEDULE_EVERY: Duration = Duration::from_secs(1);
@@ -79,25 +79,19 @@ async fn serve(
         Arc::new(NoCredentials)
     };
     let draining = Arc::new(AtomicBool::new(false));
-    let listener = health::listen(&config.bind).await?;
+    let listener = listener::listen(&config.bind).await?;
     let bound = listener.local_addr().map_err(|error| {
         deployment::unreachable("the address that is listened on is not known").because(error)
     })?;
-    let api = if roles.api {
-        api::router(Api {
+    let mut app = health::router(Arc::clone(store.store()), Arc::clone(&draining));
+    if roles.api {
+        app = app.merge(api::router(Api {
             store: Arc::clone(store.store()),
             registry: Arc::new(deployment::registry()),
             authenticate: Arc::new(RefuseAll),
-        })
-    } else {
-        Router::new()
-    };
-    let health = health::serve(
-        listener,
-        Arc::clone(store.store()),
-        Arc::clone(&draining),
-        api,
-    );
+        }));
+    }
+    let listening = listener::serve(listener, app);
     // Others leave their jobs to it. With tags it would leave some lying.
     if roles.worker && config.tags.is_empty() {
         deployment::announce_worker(config)?;
@@ -134,7 +128,7 @@ async fn serve(
     if let Some(archiver) = archiver {
         archiver.abort();
     }
-    health.abort();
+    listening.stop().await;
     tracing::info!("stopped");
     Ok(())
 }

@@ -6,7 +6,7 @@ mod shape;
 
 use std::sync::LazyLock;
 
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
@@ -29,6 +29,9 @@ const ALWAYS: [StatusCode; 2] = [
     StatusCode::INTERNAL_SERVER_ERROR,
     StatusCode::SERVICE_UNAVAILABLE,
 ];
+
+/// What every route may answer that is sent something.
+const SENDING: [StatusCode; 2] = [StatusCode::REQUEST_TIMEOUT, StatusCode::PAYLOAD_TOO_LARGE];
 
 /// The document as text.
 pub(crate) fn text() -> &'static str {
@@ -119,6 +122,9 @@ fn object(route: &Route, operation: Operation, merged: &Merged, problem: &Value)
     let mut refusals = operation.refusals;
     refusals.extend(ALWAYS.map(|status| status.as_u16()));
     refusals.insert(StatusCode::UNAUTHORIZED.as_u16());
+    if route.method != Method::GET {
+        refusals.extend(SENDING.map(|status| status.as_u16()));
+    }
     if let Access::With(permission) = route.access {
         refusals.insert(StatusCode::FORBIDDEN.as_u16());
         let needs = format!("Needs the permission `{permission}`.");

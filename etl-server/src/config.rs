@@ -2,6 +2,7 @@
 //!
 //! A value may hold a password, so that no message repeats one: messages name keys and schemes.
 
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,6 +13,8 @@ use figment::error::Kind;
 use figment::providers::{Format, Serialized, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
+use ipnet::IpNet;
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::args::{LogFormat, SettingArgs};
@@ -55,6 +58,11 @@ pub(crate) struct Config {
     pub(crate) max_steps: Option<NonZeroU16>,
     /// How long a worker that is told to stop lets jobs end before it gives them back, in seconds.
     pub(crate) drain_seconds: u64,
+    /// How many requests a minute somebody who has signed in may make; 0 for any number.
+    pub(crate) rate_limit: u32,
+    /// The networks of proxies whose `X-Forwarded-For` is believed.
+    #[serde(deserialize_with = "networks")]
+    pub(crate) trusted_proxies: Vec<IpNet>,
 }
 
 impl Default for Config {
@@ -75,11 +83,13 @@ impl Default for Config {
             max_jobs: const { NonZeroU16::new(32).unwrap() },
             max_steps: None,
             drain_seconds: 30,
+            rate_limit: 30_000,
+            trusted_proxies: Vec::new(),
         }
     }
 }
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 17] = [
     "database_url",
     "queue_url",
     "events_url",
@@ -95,15 +105,18 @@ const KEYS: [&str; 15] = [
     "max_jobs",
     "max_steps",
     "drain_seconds",
+    "rate_limit",
+    "trusted_proxies",
 ];
 
 /// Those of them that are numbers. A text of digits is a text under any other key.
-const NUMBERS: [&str; 5] = [
+const NUMBERS: [&str; 6] = [
     "log_days",
     "job_days",
     "max_jobs",
     "max_steps",
     "drain_seconds",
+    "rate_limit",
 ];
 
 /// A key's value in the environment. A fault of it is told by the variable's name.
@@ -134,10 +147,7 @@ impl Provider for Variable {
 /// Tags as a list, or as a text with commas between them, which is what an environment can say.
 fn tags<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
-    #[serde(
-        untagged,
-        expecting = "a list of tags, or a text with commas between them"
-    )]
+    #[serde(untagged, expecting = "a list, or a text with commas between")]
     enum Tags {
         List(Vec<String>),
         Text(String),
@@ -151,6 +161,18 @@ fn tags<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Er
         .filter(|tag| !tag.is_empty())
         .map(str::to_owned)
         .collect())
+}
+
+/// Networks, and addresses as networks of one, in the forms that [`tags`] reads.
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let texts = tags(deserializer)?;
+    let network = |text: String| {
+        let address = text.parse::<IpAddr>().map(IpNet::from);
+        address.or_else(|_| text.parse()).map_err(|_| {
+            D::Error::custom("a network is an address or looks like 10.0.0.0/8 or fd00::/8")
+        })
+    };
+    texts.into_iter().map(network).collect()
 }
 
 impl Config {

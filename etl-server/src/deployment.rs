@@ -10,11 +10,12 @@ use etl_core::registry::Registry;
 use etl_core::runtime::{Scope, SystemClock};
 use etl_core::sdk::{Etl, EtlBuilder};
 use etl_queue_amqp::{AmqpOptions, AmqpQueue};
-use etl_redis::{Redis, RedisOptions};
+use etl_redis::{RateLimiter, Redis, RedisOptions};
 use etl_store_postgres::PostgresStore;
 use etl_store_sqlite::SqliteStore;
 use etl_vault::{KeySource, Passphrase, Vault};
 
+use crate::api::Limits;
 use crate::config::{Config, Database, EventsKind, QueueKind};
 use crate::failure::{Exit, Failure};
 use crate::storage;
@@ -267,6 +268,19 @@ pub(crate) async fn reach_events(config: &Config) -> Result<bool, Failure> {
             .hint("jobs run all the same, and whoever waits for one asks the store; see events_url and the server")
     })?;
     Ok(true)
+}
+
+/// How often the API may be asked: counted by all processes together, if events go over Redis.
+pub(crate) fn limits(config: &Config) -> Result<Limits, Failure> {
+    let limiter = match config.events()? {
+        EventsKind::Redis(url) => redis(&url)?.limits(),
+        EventsKind::Memory | EventsKind::Postgres => RateLimiter::local(),
+    };
+    Limits::new(limiter, config.rate_limit).map_err(|error| {
+        Failure::input("rate_limit can't be kept")
+            .because(error)
+            .hint("it is how many requests a minute somebody may make, 0 for any number")
+    })
 }
 
 /// Redis need not be there: nothing depends on it.

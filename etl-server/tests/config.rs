@@ -149,7 +149,8 @@ fn what_can_not_be_used_is_an_error_that_names_the_key_and_no_value() {
             "max_jobs = 0",
             "max_jobs in etl.toml is not a whole number from 1 to 65535",
         ),
-        ("tags = 7", "a list of tags"),
+        ("tags = 7", "a list, or a text"),
+        ("trusted_proxies = \"10.0.0.0/99\"", "looks like 10.0.0.0/8"),
     ] {
         let refused = refused(toml, &[]);
         assert!(

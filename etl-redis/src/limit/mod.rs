@@ -31,7 +31,7 @@ static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("gcr
 /// - It never fails, and it takes no longer than an answer of Redis may take; nothing at all while Redis is known to be away.
 #[derive(Debug, Clone)]
 pub struct RateLimiter {
-    link: Link,
+    link: Option<Link>,
     local: Arc<LocalBuckets>,
     is_local: Arc<AtomicBool>,
 }
@@ -39,7 +39,16 @@ pub struct RateLimiter {
 impl RateLimiter {
     pub(crate) fn new(link: Link) -> Self {
         Self {
-            link,
+            link: Some(link),
+            local: Arc::default(),
+            is_local: Arc::default(),
+        }
+    }
+
+    /// Limits of this process alone, for who has no Redis.
+    pub fn local() -> Self {
+        Self {
+            link: None,
             local: Arc::default(),
             is_local: Arc::default(),
         }
@@ -54,9 +63,14 @@ impl RateLimiter {
         } else {
             subject
         };
-        let names = self.link.names();
+        let Some(link) = &self.link else {
+            return self
+                .local
+                .take(format!("{subject}:{}", quota.endpoint()), quota);
+        };
+        let names = link.names();
         let key = names.key(&[&"ratelimit", &subject, &quota.endpoint()]);
-        match self.shared(&key, quota).await {
+        match shared(link, &key, quota).await {
             Ok(decision) => {
                 if self.is_local.swap(false, Ordering::Relaxed) {
                     tracing::info!("rate limits are shared again");
@@ -71,21 +85,21 @@ impl RateLimiter {
             }
         }
     }
+}
 
-    async fn shared(&self, key: &str, quota: &Quota) -> Result<Decision, Fault> {
-        let (interval, burst) = (micros(quota.interval()), quota.burst());
-        let mut call = SCRIPT.prepare_invoke();
-        call.key(key).arg(interval).arg(burst).arg(1);
-        let (allowed, left, wait, full) = self.link.script::<(u8, u64, u64, u64)>(&call).await?;
-        Ok(Decision {
-            is_allowed: allowed == 1,
-            is_shared: true,
-            limit: burst,
-            remaining: u32::try_from(left).unwrap_or(u32::MAX),
-            retry_after: Duration::from_micros(wait),
-            reset_after: Duration::from_micros(full),
-        })
-    }
+async fn shared(link: &Link, key: &str, quota: &Quota) -> Result<Decision, Fault> {
+    let (interval, burst) = (micros(quota.interval()), quota.burst());
+    let mut call = SCRIPT.prepare_invoke();
+    call.key(key).arg(interval).arg(burst).arg(1);
+    let (allowed, left, wait, full) = link.script::<(u8, u64, u64, u64)>(&call).await?;
+    Ok(Decision {
+        is_allowed: allowed == 1,
+        is_shared: true,
+        limit: burst,
+        remaining: u32::try_from(left).unwrap_or(u32::MAX),
+        retry_after: Duration::from_micros(wait),
+        reset_after: Duration::from_micros(full),
+    })
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -1,9 +1,11 @@
 //! The REST API below `/api/v1`. Every route stands in one table together with the permission that it needs, so that there is
 //! none without; handlers read what was asked, call what does it, and answer.
 
+mod caller;
 mod connectors;
 mod extract;
 mod jobs;
+mod limits;
 pub(crate) mod openapi;
 mod pipelines;
 mod problem;
@@ -16,13 +18,15 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use etl_core::contract::Store;
 use etl_core::registry::Registry;
 
 use crate::identity::{Action, Authenticate, Permission, Principal, Resource};
+pub(crate) use caller::Proxies;
+pub(crate) use limits::Limits;
 use problem::Problem;
 use receive::Turns;
 use route::{Access, Route};
@@ -36,6 +40,8 @@ pub(crate) struct Api {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) authenticate: Arc<dyn Authenticate>,
+    pub(crate) limits: Limits,
+    pub(crate) proxies: Proxies,
 }
 
 /// What stands before a route.
@@ -96,28 +102,64 @@ pub(crate) fn router(api: Api) -> Router {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this can't be done to it")
         })
         .fallback(|| async { Problem::not_found() })
+        .layer(from_fn(guard))
         .with_state(api)
 }
 
 /// Finds out who asks and whether they may, takes in what they sent, and has it worked on; handlers find who asks as an extension
-/// of the request. In this order, so that strangers cost nothing and slow senders keep nobody from working.
+/// of the request. In this order, so that strangers cost little and slow senders keep nobody from working.
 async fn enter(
     State(gate): State<Gate>,
     mut request: Request,
     next: Next,
-) -> Result<Response, Problem> {
+) -> Result<Response, Response> {
+    let Gate { api, access, turns } = gate;
     let authorization = authorization(request.headers());
-    let principal = gate.api.authenticate.principal(authorization).await;
-    let principal = principal.map_err(|refused| {
-        tracing::debug!(%refused, path = request.uri().path(), "refused");
-        Problem::new(StatusCode::UNAUTHORIZED, "sign in first")
-    })?;
-    if let Access::With(needs) = gate.access {
-        authorize(&principal, needs)?;
+    let principal = match api.authenticate.principal(authorization).await {
+        Ok(principal) => principal,
+        Err(refused) => {
+            tracing::debug!(%refused, path = request.uri().path(), "refused");
+            let counted = api.limits.stranger(api.proxies.caller(&request)).await;
+            counted.map_err(IntoResponse::into_response)?;
+            let problem = Problem::new(StatusCode::UNAUTHORIZED, "sign in first");
+            return Err(problem.into_response());
+        }
+    };
+    let counted = api.limits.known(&principal.name).await;
+    let counted = counted.map_err(IntoResponse::into_response)?;
+    if let Access::With(needs) = access {
+        authorize(&principal, needs).map_err(IntoResponse::into_response)?;
     }
     request.extensions_mut().insert(principal);
-    let request = receive::whole(request).await?;
-    gate.turns.work(next.run(request)).await
+    let answered = match receive::whole(request).await {
+        Ok(request) => turns.work(next.run(request)).await,
+        Err(problem) => Err(problem),
+    };
+    let mut response = answered.map_err(IntoResponse::into_response)?;
+    if let Some(counted) = counted {
+        counted.tell(response.headers_mut());
+    }
+    Ok(response)
+}
+
+/// Answers are data: no browser is to make anything else of them, show them in a frame or keep them.
+async fn guard(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; frame-ancestors 'none'",
+        ),
+    ] {
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
+    }
+    response
 }
 
 /// The one decision whether somebody may do something.

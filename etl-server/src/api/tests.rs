@@ -6,6 +6,7 @@ use etl_core::contract::store::{Catalog, JobStore, PutPipeline};
 use etl_core::memory::MemoryStore;
 use etl_core::model::{By, JobId, NewJob, Pipeline, Role, TriggerType};
 use etl_core::runtime::SystemClock;
+use etl_redis::RateLimiter;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Map, Value, json};
@@ -55,11 +56,18 @@ struct Answer {
 }
 
 fn an_api(authenticate: impl Authenticate) -> Asked {
+    an_api_with(authenticate, 0)
+}
+
+/// With a limit of so many requests a minute.
+fn an_api_with(authenticate: impl Authenticate, rate_limit: u32) -> Asked {
     let store = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
     let router = router(Api {
         store: store.clone(),
         registry: Arc::new(crate::deployment::registry()),
         authenticate: Arc::new(authenticate),
+        limits: Limits::new(RateLimiter::local(), rate_limit).unwrap(),
+        proxies: Proxies::default(),
     });
     Asked { store, router }
 }
@@ -291,6 +299,49 @@ async fn connectors_are_there_with_their_schemas() {
     let schema = "/api/v1/connectors/copy/schema";
     let schema = api.ask("GET", schema, "viewer").await.body;
     assert!(schema["config_schema"].is_object());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_too_often_is_told_when_to_come_back() {
+    let api = an_api_with(ByName, 2);
+    let list = "/api/v1/connectors";
+    for left in ["1", "0"] {
+        let answer = api.ask("GET", list, "viewer").await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.headers["ratelimit-limit"], "2");
+        assert_eq!(answer.headers["ratelimit-remaining"], left);
+    }
+    let refused = api.ask("GET", list, "viewer").await;
+    refused.is_problem(429);
+    assert_eq!(refused.headers["retry-after"], "30");
+    assert_eq!(refused.headers["ratelimit-remaining"], "0");
+    assert_eq!(refused.headers["ratelimit"], "\"api\";r=0;t=60");
+    assert_eq!(api.ask("GET", list, "admin").await.status, 200);
+    tokio::time::advance(std::time::Duration::from_secs(30)).await;
+    assert_eq!(api.ask("GET", list, "viewer").await.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn strangers_use_up_nobodys_limit_but_their_own() {
+    let api = an_api(ByName);
+    for _ in 0..300 {
+        let refused = api.ask("GET", "/api/v1/jobs", "somebody").await;
+        refused.is_problem(401);
+    }
+    let refused = api.ask("GET", "/api/v1/jobs", "somebody").await;
+    refused.is_problem(429);
+    let known = api.ask("GET", "/api/v1/jobs", "viewer").await;
+    assert_eq!(known.status, 200);
+}
+
+#[tokio::test]
+async fn browsers_are_told_to_make_nothing_of_an_answer() {
+    let api = an_api(ByName);
+    for path in ["/api/v1/jobs", "/unheard-of"] {
+        let headers = api.ask("GET", path, "viewer").await.headers;
+        assert_eq!(headers["x-content-type-options"], "nosniff", "{path}");
+        assert_eq!(headers["cache-control"], "no-store", "{path}");
+    }
 }
 
 #[tokio::test]

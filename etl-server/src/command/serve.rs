@@ -8,7 +8,7 @@ use etl_core::contract::{Credentials, NoCredentials};
 use etl_core::runtime::{Backends, Runtime, Scope, Settings, SystemClock};
 
 use super::interrupts::Interrupts;
-use crate::api::{self, Api};
+use crate::api::{self, Api, Proxies};
 use crate::archive::Archiver;
 use crate::args::{Role, ServeArgs};
 use crate::config::Config;
@@ -89,6 +89,8 @@ async fn serve(
             store: Arc::clone(store.store()),
             registry: Arc::new(deployment::registry()),
             authenticate: Arc::new(RefuseAll),
+            limits: deployment::limits(config)?,
+            proxies: Proxies::new(config.trusted_proxies.clone()),
         }));
     }
     let listening = listener::serve(listener, app);

@@ -25,7 +25,8 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// What every route may answer beside what its own arguments refuse.
-const ALWAYS: [StatusCode; 2] = [
+const ALWAYS: [StatusCode; 3] = [
+    StatusCode::TOO_MANY_REQUESTS,
     StatusCode::INTERNAL_SERVER_ERROR,
     StatusCode::SERVICE_UNAVAILABLE,
 ];

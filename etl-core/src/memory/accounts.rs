@@ -53,7 +53,9 @@ impl AccountRows {
                 == 1
     }
 
+    /// Ends what was handed out to a user before.
     fn revoke_all(&mut self, user: UserId, now: Timestamp) {
+        self.one_time.retain(|_, token| token.user_id != Some(user));
         let of_user = |session: &&mut Session| session.user_id == user;
         for session in self.sessions.values_mut().filter(of_user) {
             session.revoke(now);
@@ -130,11 +132,8 @@ impl AccountRows {
     }
 
     fn open_session(&mut self, open: OpenSession, now: Timestamp) -> Result<Option<Session>> {
-        if !self
-            .users
-            .get(&open.user)
-            .is_some_and(|user| user.is_active)
-        {
+        let user = self.users.get(&open.user);
+        if !user.is_some_and(|user| user.may_open(open.epoch)) {
             return Ok(None);
         }
         if self.sessions.contains_key(&open.id) || self.refresh.contains_key(&open.token) {
@@ -161,6 +160,9 @@ impl AccountRows {
             return Ok(TokenRotation::Unknown);
         };
         let (user, id) = (session.user_id, session.id);
+        let Some(epoch) = self.users.get(&user).map(|user| user.epoch) else {
+            return Ok(TokenRotation::Unknown);
+        };
         let mut after = session.clone();
         let rotation = after.rotate(old.exchanged, rotate.new, new_is_live, &rotate.client, now);
         if rotation == Rotation::Rotated {
@@ -175,7 +177,7 @@ impl AccountRows {
             self.refresh.insert(rotate.new, next);
         }
         *session = after;
-        Ok(TokenRotation::of(rotation, user, id))
+        Ok(TokenRotation::of(rotation, user, epoch, id))
     }
 
     fn put_token(&mut self, put: PutToken, now: Timestamp) -> Result<bool> {

@@ -289,6 +289,7 @@ macro_rules! __accounts_cases {
                 a_one_time_token_is_taken_once,
                 a_token_ends_with_its_last_try,
                 an_expired_token_is_as_if_it_were_not_there,
+                what_raises_the_epoch_ends_one_time_tokens,
                 a_one_time_token_is_refused_that_can_not_be_kept,
             }
         }

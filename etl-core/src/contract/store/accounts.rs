@@ -25,7 +25,7 @@ pub const MAX_TOKEN_DATA: usize = 4096;
 /// - «Now» is the store's own clock.
 /// - At least one active admin stays once there is one: the last MUST NOT be removed, disabled or demoted, whoever races.
 /// - Whatever raises a user's epoch (another password or role, being made active or inactive, the end of all sessions) MUST end
-///   every session of the user with it.
+///   every session of the user and every one-time token with it, so that no sign-in that was begun before is gone on with.
 /// - Of a session at most one token is good. A token that is exchanged a second time MUST end its session, save as
 ///   [`TokenRotation::Repeated`].
 #[async_trait]
@@ -66,7 +66,7 @@ pub trait Accounts: Send + Sync + fmt::Debug + 'static {
     async fn change_mfa(&self, change: ChangeMfa) -> Result<bool>;
 
     /// Begins a session with its first refresh token: 7 days, or 24 hours without use. `None` if there is no such user, or an
-    /// inactive one.
+    /// inactive one, or one whose epoch is another than the one that was looked at.
     ///
     /// # Errors
     /// `Illegal` for an id or a token that is there already.
@@ -296,6 +296,8 @@ pub struct OpenSession {
     pub id: SessionId,
     /// Whose.
     pub user: UserId,
+    /// The user's epoch when it was found out that it is they who sign in.
+    pub epoch: u64,
     /// The first refresh token.
     pub token: TokenHash,
     /// What the client looks like; only compared.
@@ -320,6 +322,8 @@ pub enum TokenRotation {
     Rotated {
         /// Whose.
         user: UserId,
+        /// Their epoch.
+        epoch: u64,
         /// Of which session.
         session: SessionId,
     },
@@ -327,6 +331,8 @@ pub enum TokenRotation {
     Repeated {
         /// Whose.
         user: UserId,
+        /// Their epoch.
+        epoch: u64,
         /// Of which session.
         session: SessionId,
     },
@@ -352,11 +358,19 @@ pub enum TokenRotation {
 }
 
 impl TokenRotation {
-    /// What a session's own rule answers, with whose it is.
-    pub fn of(rotation: Rotation, user: UserId, session: SessionId) -> Self {
+    /// What a session's own rule answers, with whose it is and their epoch.
+    pub fn of(rotation: Rotation, user: UserId, epoch: u64, session: SessionId) -> Self {
         match rotation {
-            Rotation::Rotated => Self::Rotated { user, session },
-            Rotation::Repeated => Self::Repeated { user, session },
+            Rotation::Rotated => Self::Rotated {
+                user,
+                epoch,
+                session,
+            },
+            Rotation::Repeated => Self::Repeated {
+                user,
+                epoch,
+                session,
+            },
             Rotation::Reused => Self::Reused { user, session },
             Rotation::Expired => Self::Expired { user },
             Rotation::Revoked => Self::Revoked { user },

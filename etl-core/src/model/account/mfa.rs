@@ -29,15 +29,22 @@ pub enum MfaChange {
         /// The secret, sealed.
         sealed: Vec<u8>,
     },
-    /// The first code was right: from now on codes are asked for. Refused if no secret waits.
+    /// The first code was right: from now on codes are asked for. Refused if no secret waits, or another one.
     Confirm {
+        /// The secret that the code was of, sealed.
+        sealed: Vec<u8>,
         /// The code's step, which is used up by it.
         step: u64,
         /// Recovery codes, at most 10.
         recovery_codes: Vec<TokenHash>,
     },
-    /// Uses up a code's step. Refused unless it is later than every step before.
-    AcceptStep(u64),
+    /// Uses up a code's step. Refused unless it is later than every step before, and if another secret is in use.
+    AcceptStep {
+        /// The secret that the code was of, sealed.
+        sealed: Vec<u8>,
+        /// The step.
+        step: u64,
+    },
     /// Other recovery codes in place of all before, at most 10. Refused if no secret is in use.
     SetRecoveryCodes(Vec<TokenHash>),
     /// Uses up a recovery code. Refused if it is none, or used.
@@ -63,9 +70,10 @@ impl Mfa {
                 true
             }
             MfaChange::Confirm {
+                sealed,
                 step,
                 recovery_codes,
-            } if self.sealed.is_some()
+            } if self.sealed.as_ref() == Some(sealed)
                 && !self.is_on()
                 && recovery_codes.len() <= MAX_RECOVERY_CODES =>
             {
@@ -74,8 +82,10 @@ impl Mfa {
                 self.recovery_codes.clone_from(recovery_codes);
                 true
             }
-            MfaChange::AcceptStep(step)
-                if self.is_on() && self.last_step.is_none_or(|last| last < *step) =>
+            MfaChange::AcceptStep { sealed, step }
+                if self.is_on()
+                    && self.sealed.as_ref() == Some(sealed)
+                    && self.last_step.is_none_or(|last| last < *step) =>
             {
                 self.last_step = Some(*step);
                 true
@@ -125,7 +135,7 @@ impl fmt::Debug for MfaChange {
         f.write_str(match self {
             Self::Enroll { .. } => "Enroll",
             Self::Confirm { .. } => "Confirm",
-            Self::AcceptStep(_) => "AcceptStep",
+            Self::AcceptStep { .. } => "AcceptStep",
             Self::SetRecoveryCodes(_) => "SetRecoveryCodes",
             Self::UseRecoveryCode(_) => "UseRecoveryCode",
             Self::Disable => "Disable",

@@ -74,6 +74,11 @@ impl User {
         self.is_active && self.role == Role::Admin
     }
 
+    /// Whether a session may begin of who was found to be this user in this epoch.
+    pub fn may_open(&self, epoch: u64) -> bool {
+        self.is_active && self.epoch == epoch
+    }
+
     /// The user after an edit. Another password, another role, or being made active or inactive raises the epoch.
     pub fn edited(&self, edit: &UserEdit, now: Timestamp) -> Self {
         let mut after = self.clone();

@@ -92,14 +92,15 @@ pub(super) async fn a_second_factor_counts_once_it_is_confirmed(fixture: &dyn Ac
     let ana = scene.a_user("ana@example.org", Role::Admin).await;
     let id = ana.id;
     let codes: Vec<_> = (0..10).map(hash).collect();
-    let confirm = |step| MfaChange::Confirm {
+    let confirm = |byte, step| MfaChange::Confirm {
+        sealed: vec![0, byte, 0xff],
         step,
         recovery_codes: codes.clone(),
     };
     let enroll = |byte| MfaChange::Enroll {
         sealed: vec![0, byte, 0xff],
     };
-    assert!(!scene.change(id, confirm(7)).await);
+    assert!(!scene.change(id, confirm(1, 7)).await);
     assert!(!scene.change(id, MfaChange::Disable).await);
     assert!(scene.change(id, enroll(1)).await);
     assert!(scene.change(id, enroll(2)).await);
@@ -107,14 +108,20 @@ pub(super) async fn a_second_factor_counts_once_it_is_confirmed(fixture: &dyn Ac
     assert_eq!(waits.mfa.sealed, Some(vec![0, 2, 0xff]));
     assert!(!waits.mfa.is_on());
     assert_eq!(waits.version, ana.version);
-    assert!(!scene.change(id, MfaChange::AcceptStep(7)).await);
-    assert!(scene.change(id, confirm(7)).await);
+    let accept = MfaChange::AcceptStep {
+        sealed: vec![0, 2, 0xff],
+        step: 7,
+    };
+    assert!(!scene.change(id, accept).await);
+    // A code of the secret before says nothing of the one that waits.
+    assert!(!scene.change(id, confirm(1, 7)).await);
+    assert!(scene.change(id, confirm(2, 7)).await);
     let on = scene.user(id).await;
     assert!(on.mfa.is_on());
     assert_eq!(on.mfa.confirmed_at, Some(scene.clock.now()));
     assert_eq!(on.mfa.recovery_codes, codes);
     assert_eq!(on.version, ana.version + 1);
-    assert!(!scene.change(id, confirm(8)).await);
+    assert!(!scene.change(id, confirm(2, 8)).await);
     assert!(!scene.change(id, enroll(3)).await);
     assert_eq!(scene.user(id).await, on);
     assert!(scene.change(id, MfaChange::Disable).await);
@@ -128,6 +135,10 @@ pub(super) async fn a_step_of_a_code_is_taken_once_and_never_an_earlier_one(
 ) {
     let scene = Scene::on(fixture).await;
     let id = scene.with_factor().await;
+    let accept = |byte, step| MfaChange::AcceptStep {
+        sealed: vec![byte],
+        step,
+    };
     for (step, is_taken) in [
         (7, false),
         (6, false),
@@ -136,10 +147,10 @@ pub(super) async fn a_step_of_a_code_is_taken_once_and_never_an_earlier_one(
         (10, true),
         (9, false),
     ] {
-        let accept = MfaChange::AcceptStep(step);
-        assert_eq!(scene.change(id, accept).await, is_taken, "{step}");
+        assert_eq!(scene.change(id, accept(1, step)).await, is_taken, "{step}");
     }
-    assert_eq!(scene.race(id, MfaChange::AcceptStep(11)).await, 1);
+    assert!(!scene.change(id, accept(2, 11)).await, "another secret");
+    assert_eq!(scene.race(id, accept(1, 11)).await, 1);
 }
 
 pub(super) async fn a_recovery_code_is_taken_once(fixture: &dyn AccountsFixture) {
@@ -170,6 +181,7 @@ impl Scene {
         let id = self.a_user("ana@example.org", Role::Admin).await.id;
         assert!(self.change(id, MfaChange::Enroll { sealed: vec![1] }).await);
         let confirm = MfaChange::Confirm {
+            sealed: vec![1],
             step: 7,
             recovery_codes: (0..10).map(hash).collect(),
         };

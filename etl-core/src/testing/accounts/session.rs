@@ -16,9 +16,16 @@ const DAY: Duration = Duration::from_hours(24);
 
 impl Scene {
     async fn open(&self, user: UserId, token: TokenHash) -> Option<Session> {
+        let found = self.store.user(user).await.unwrap();
+        let epoch = found.map_or(1, |user| user.epoch);
+        self.open_in(user, epoch, token).await
+    }
+
+    async fn open_in(&self, user: UserId, epoch: u64, token: TokenHash) -> Option<Session> {
         let open = OpenSession {
             id: SessionId(Uuid::now_v7()),
             user,
+            epoch,
             token,
             client: "firefox".into(),
         };
@@ -67,7 +74,11 @@ pub(super) async fn a_token_is_exchanged_for_the_next(fixture: &dyn AccountsFixt
     scene.pass(Duration::from_hours(1));
     assert_eq!(
         scene.rotate(1, 2, "firefox").await,
-        TokenRotation::Rotated { user, session }
+        TokenRotation::Rotated {
+            user,
+            epoch: 1,
+            session
+        }
     );
     let used = scene.session(user).await;
     assert_eq!(
@@ -78,7 +89,11 @@ pub(super) async fn a_token_is_exchanged_for_the_next(fixture: &dyn AccountsFixt
     assert_eq!(used.expires_at, begun.expires_at);
     assert_eq!(
         scene.rotate(2, 3, "firefox").await,
-        TokenRotation::Rotated { user, session }
+        TokenRotation::Rotated {
+            user,
+            epoch: 1,
+            session
+        }
     );
     assert_eq!(scene.rotate(9, 10, "firefox").await, TokenRotation::Unknown);
     // The next one has to be new.
@@ -86,7 +101,11 @@ pub(super) async fn a_token_is_exchanged_for_the_next(fixture: &dyn AccountsFixt
     assert_eq!(refused.unwrap_err().kind, StoreErrorKind::Illegal);
     assert_eq!(
         scene.rotate(3, 4, "firefox").await,
-        TokenRotation::Rotated { user, session }
+        TokenRotation::Rotated {
+            user,
+            epoch: 1,
+            session
+        }
     );
 }
 
@@ -99,7 +118,11 @@ pub(super) async fn a_lost_answer_can_be_asked_for_again_within_ten_seconds(
     scene.pass(Duration::from_millis(9_999));
     assert_eq!(
         scene.rotate(1, 2, "firefox").await,
-        TokenRotation::Repeated { user, session }
+        TokenRotation::Repeated {
+            user,
+            epoch: 1,
+            session
+        }
     );
     assert_eq!(scene.state(user).await, SessionState::Live);
     scene.pass(Duration::from_millis(1));
@@ -140,6 +163,7 @@ pub(super) async fn a_token_that_two_have_ends_its_session(fixture: &dyn Account
         // The user's other sessions go on.
         let on = TokenRotation::Rotated {
             user,
+            epoch: 1,
             session: other.id,
         };
         assert_eq!(scene.rotate(50, 51, "firefox").await, on);
@@ -233,9 +257,17 @@ pub(super) async fn what_raises_the_epoch_ends_all_sessions(fixture: &dyn Accoun
         scene.rotate(11, 12, "firefox").await,
         TokenRotation::Revoked { user }
     );
-    // Who is inactive begins none.
+    // Who is inactive begins none, and neither does who showed something that counts no more.
     assert_eq!(scene.open(user, hash(13)).await, None);
     assert_eq!(scene.open(UserId(Uuid::now_v7()), hash(14)).await, None);
+    assert_eq!(scene.open_in(rui, 2, hash(15)).await, None);
+    assert!(scene.open_in(rui, 1, hash(15)).await.is_some());
+    let end = EndSessions { user: rui };
+    assert!(scene.store.end_sessions(end).await.unwrap());
+    assert_eq!(scene.open_in(rui, 1, hash(16)).await, None);
+    assert!(scene.open_in(rui, 2, hash(16)).await.is_some());
+    let after = scene.rotate(16, 17, "firefox").await;
+    assert!(matches!(after, TokenRotation::Rotated { epoch: 2, .. }));
 }
 
 pub(super) async fn sessions_go_with_their_user(fixture: &dyn AccountsFixture) {
@@ -268,7 +300,14 @@ pub(super) async fn racing_exchanges_of_a_token_never_leave_two_branches(
     }
     let outcomes = race.join_all().await;
     let count = |of: TokenRotation| outcomes.iter().filter(|outcome| **outcome == of).count();
-    assert_eq!(count(TokenRotation::Rotated { user, session }), 1);
+    assert_eq!(
+        count(TokenRotation::Rotated {
+            user,
+            epoch: 1,
+            session
+        }),
+        1
+    );
     assert_eq!(count(TokenRotation::Reused { user, session }), 1);
     assert_eq!(count(TokenRotation::Revoked { user }), scene.racers - 2);
     for racer in 0..racers {

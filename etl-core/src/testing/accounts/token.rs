@@ -7,11 +7,11 @@ use uuid::Uuid;
 
 use super::{AccountsFixture, Scene, hash};
 use crate::contract::store::{
-    CreateApiKey, FailToken, ForgetEnded, MAX_TOKEN_DATA, PutToken, RemoveUser, RevokeApiKey,
-    TakeToken,
+    CreateApiKey, EndSessions, FailToken, ForgetEnded, MAX_TOKEN_DATA, PutToken, RemoveUser,
+    RevokeApiKey, TakeToken, UpdateUser,
 };
 use crate::contract::{Clock, StoreErrorKind};
-use crate::model::{ApiKey, ApiKeyId, OneTimeToken, Purpose, Role, TokenHash, UserId};
+use crate::model::{ApiKey, ApiKeyId, OneTimeToken, Purpose, Role, TokenHash, UserEdit, UserId};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -227,6 +227,37 @@ pub(super) async fn an_expired_token_is_as_if_it_were_not_there(fixture: &dyn Ac
     assert_eq!(scene.store.forget_ended(forget.clone()).await.unwrap(), 1);
     assert_eq!(scene.store.forget_ended(forget).await.unwrap(), 0);
     assert!(scene.take(2, Purpose::Mfa).await.is_some());
+}
+
+pub(super) async fn what_raises_the_epoch_ends_one_time_tokens(fixture: &dyn AccountsFixture) {
+    let scene = Scene::on(fixture).await;
+    let ana = scene.a_user("ana@example.org", Role::Admin).await.id;
+    let rui = scene.a_user("rui@example.org", Role::Admin).await.id;
+    for (number, user) in [(1, Some(ana)), (2, Some(rui)), (3, None)] {
+        assert!(scene.store.put_token(a_token(number, user)).await.unwrap());
+    }
+    let end = EndSessions { user: ana };
+    assert!(scene.store.end_sessions(end).await.unwrap());
+    assert_eq!(scene.token(1).await, None);
+    let edit = |edit| UpdateUser {
+        id: rui,
+        expected_version: None,
+        edit,
+    };
+    let moved = UserEdit {
+        email: Some("rui@example.com".into()),
+        ..UserEdit::default()
+    };
+    scene.store.update_user(edit(moved)).await.unwrap();
+    assert!(scene.token(2).await.is_some());
+    let demoted = UserEdit {
+        role: Some(Role::Viewer),
+        ..UserEdit::default()
+    };
+    scene.store.update_user(edit(demoted)).await.unwrap();
+    assert_eq!(scene.take(2, Purpose::Mfa).await, None);
+    // One that is nobody's stays.
+    assert!(scene.take(3, Purpose::Mfa).await.is_some());
 }
 
 pub(super) async fn a_one_time_token_is_refused_that_can_not_be_kept(

@@ -1,5 +1,6 @@
 //! The store on PostgreSQL: many processes, one truth.
 
+mod accounts;
 mod catalog;
 mod claim;
 mod columns;

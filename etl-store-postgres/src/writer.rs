@@ -5,12 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etl_core::contract::store::{
-    ClaimRequest, Claimed, CredentialWrite, Fire, FireOutcome, Fired, LeaseState, PutCredential,
-    PutPipeline, ReapRequest, Reseal, SettledHook, Submitted,
+    AdmitLogin, ChangeMfa, ClaimRequest, Claimed, CreateApiKey, CreateUser, CredentialWrite,
+    EndSessions, FailToken, Fire, FireOutcome, Fired, ForgetEnded, LeaseState, LoginGate,
+    LoginSucceeded, OpenSession, PutCredential, PutPipeline, PutToken, ReapRequest, RemoveUser,
+    Reseal, RevokeApiKey, RevokeSession, RotateToken, SettledHook, Submitted, TakeToken,
+    TokenRotation, UpdateUser, UserCreated, UserWrite,
 };
 use etl_core::contract::{Clock, StoreErrorKind};
-use etl_core::model::{Commit, JobId, JobStatus, LogLine, NewJob, PipelineRef, Timestamp, Verdict};
-use etl_store_sql::{Fault, PutOff, Result, Transactor};
+use etl_core::model::{
+    ApiKey, Commit, JobId, JobStatus, LogLine, NewJob, OneTimeToken, PipelineRef, Session,
+    Timestamp, TokenHash, User, Verdict,
+};
+use etl_store_sql::{Fault, PutOff, Result, Transactor, accounts};
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 
@@ -55,6 +61,23 @@ etl_store_sql::requests! {
     renewals: RenewRequest => Vec<LeaseState>, "renew", lease::renew, |renewal| renewal.leases.len();
     reaps: ReapRequest => Vec<JobId>, "reap", lease::reap, |_| 1;
     claims: ClaimRequest => Vec<Claimed>, "claim", claim::claim, |_| 1;
+    users_made: CreateUser => UserCreated, "create_user", accounts::create_user, |_| 1;
+    users_edited: UpdateUser => UserWrite, "update_user", accounts::update_user, |_| 1;
+    users_removed: RemoveUser => UserWrite, "remove_user", accounts::remove_user, |_| 1;
+    sessions_ended: EndSessions => bool, "end_sessions", accounts::end_sessions, |_| 1;
+    logins: AdmitLogin => LoginGate, "admit_login", accounts::admit_login, |_| 1;
+    logins_succeeded: LoginSucceeded => bool, "login_succeeded", accounts::login_succeeded, |_| 1;
+    factors: ChangeMfa => bool, "change_mfa", accounts::change_mfa, |_| 1;
+    sessions_opened: OpenSession => Option<Session>, "open_session", accounts::open_session, |_| 1;
+    rotations: RotateToken => TokenRotation, "rotate_token", accounts::rotate_token, |_| 1;
+    sessions_revoked: RevokeSession => bool, "revoke_session", accounts::revoke_session, |_| 1;
+    keys_made: CreateApiKey => Option<ApiKey>, "create_api_key", accounts::create_api_key, |_| 1;
+    keys_used: TokenHash => Option<(ApiKey, User)>, "use_api_key", accounts::use_api_key, |_| 1;
+    keys_revoked: RevokeApiKey => bool, "revoke_api_key", accounts::revoke_api_key, |_| 1;
+    tokens_put: PutToken => bool, "put_token", accounts::put_token, |_| 1;
+    tokens_taken: TakeToken => Option<OneTimeToken>, "take_token", accounts::take_token, |_| 1;
+    tokens_failed: FailToken => Option<u32>, "fail_token", accounts::fail_token, |_| 1;
+    ended: ForgetEnded => u64, "forget_ended", accounts::forget_ended, |_| 1;
     appends: Vec<LogLine> => (), "append", journal::append, Vec::len;
 }
 

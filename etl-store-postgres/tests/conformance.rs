@@ -6,8 +6,9 @@ mod place;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use etl_core::contract::store::Accounts;
 use etl_core::contract::{Clock, Store};
-use etl_core::testing::{Facts, Spoil, StoreFixture};
+use etl_core::testing::{AccountsFixture, Facts, Spoil, StoreFixture};
 use etl_store_postgres::{Options, PostgresStore};
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
@@ -38,7 +39,7 @@ impl Schemas {
         }
     }
 
-    async fn open(&self, place: Place, clock: Arc<dyn Clock>) -> Arc<dyn Store> {
+    async fn open(&self, place: Place, clock: Arc<dyn Clock>) -> Arc<PostgresStore> {
         let options = Options {
             schema: Some(place.schema().into()),
             clock: self.follows_clock.then_some(clock),
@@ -124,6 +125,15 @@ impl StoreFixture for Schemas {
         }
     }
 }
+
+#[async_trait]
+impl AccountsFixture for Schemas {
+    async fn fresh_accounts(&self, clock: Arc<dyn Clock>) -> Arc<dyn Accounts> {
+        self.open(Place::new(), clock).await
+    }
+}
+
+etl_core::accounts_conformance!(Schemas::by_the_tests_clock());
 
 mod by_its_own_clock {
     use super::Schemas;

@@ -2,6 +2,7 @@
 //! It runs no statement. The databases differ in their SQL, in how they lock, and in how their connections fail; their
 //! crates have all of that.
 
+pub mod accounts;
 mod codes;
 mod commit;
 mod credentials;
@@ -16,6 +17,7 @@ mod steps;
 mod submit;
 mod writer;
 
+pub use accounts::{AccountsConn, AccountsSql, Arg};
 pub use commit::{Touched, decide};
 pub use credentials::{after, page, sealed_credential};
 pub use fault::{Fault, Result};

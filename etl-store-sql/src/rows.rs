@@ -74,6 +74,8 @@ pub trait Columns {
 
     /// Bytes.
     fn bytes(&self, column: usize) -> Result<&[u8]>;
+    /// Bytes, or NULL.
+    fn opt_bytes(&self, column: usize) -> Result<Option<&[u8]>>;
 
     /// A text of one's own, or NULL.
     fn owned(&self, column: usize) -> Result<Option<String>> {
@@ -163,6 +165,10 @@ where
     }
 
     fn bytes(&self, column: usize) -> Result<&[u8]> {
+        Ok(self.try_get(column)?)
+    }
+
+    fn opt_bytes(&self, column: usize) -> Result<Option<&[u8]>> {
         Ok(self.try_get(column)?)
     }
 }

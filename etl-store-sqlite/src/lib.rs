@@ -1,5 +1,6 @@
 //! The embedded store: one SQLite file, durable, one server per file.
 
+mod accounts;
 mod catalog;
 mod claim;
 mod columns;

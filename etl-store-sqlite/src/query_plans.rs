@@ -8,8 +8,8 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Execute, Row, SqliteConnection};
 
 use crate::{
-    SqliteStore, catalog, claim, commit, credentials, journal, lease, letters, log_days, put_off,
-    retention, schedules, steps, submit,
+    SqliteStore, accounts, catalog, claim, commit, credentials, journal, lease, letters, log_days,
+    put_off, retention, schedules, steps, submit,
 };
 
 /// Statements whose order comes from an index too.
@@ -125,6 +125,21 @@ async fn no_statement_walks_a_table() {
     for (name, sql) in ORDERED.iter().chain(OTHERS) {
         let plan = plan(&mut conn, sql).await;
         assert!(scans(&plan).is_empty(), "{name}: {plan:#?}");
+    }
+}
+
+#[tokio::test]
+async fn no_statement_about_accounts_walks_or_sorts_a_table() {
+    let (_folder, mut conn) = database().await;
+    for (name, sql) in accounts::SQL.all() {
+        // Any user will do: the first one that is come by.
+        if name == "any_user" {
+            continue;
+        }
+        let plan = plan(&mut conn, sql).await;
+        assert!(scans(&plan).is_empty(), "{name}: {plan:#?}");
+        let sorts = plan.iter().any(|line| line.contains("FOR ORDER BY"));
+        assert!(!sorts, "{name}: {plan:#?}");
     }
 }
 

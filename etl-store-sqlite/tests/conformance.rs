@@ -4,8 +4,9 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use etl_core::contract::store::Accounts;
 use etl_core::contract::{Clock, Store};
-use etl_core::testing::{Facts, Spoil, StoreFixture};
+use etl_core::testing::{AccountsFixture, Facts, Spoil, StoreFixture};
 use etl_store_sqlite::SqliteStore;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -15,7 +16,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 struct Files(Mutex<Vec<(Arc<SqliteStore>, tempfile::TempDir)>>);
 
 impl Files {
-    async fn open(&self, folder: tempfile::TempDir, clock: Arc<dyn Clock>) -> Arc<dyn Store> {
+    async fn open(&self, folder: tempfile::TempDir, clock: Arc<dyn Clock>) -> Arc<SqliteStore> {
         let store = SqliteStore::open(folder.path().join("etl.db"), clock).await;
         let store = Arc::new(store.unwrap());
         self.0.lock().unwrap().push((store.clone(), folder));
@@ -80,5 +81,13 @@ impl StoreFixture for Files {
     }
 }
 
+#[async_trait]
+impl AccountsFixture for Files {
+    async fn fresh_accounts(&self, clock: Arc<dyn Clock>) -> Arc<dyn Accounts> {
+        self.open(tempfile::tempdir().unwrap(), clock).await
+    }
+}
+
+etl_core::accounts_conformance!(Files::default());
 etl_core::store_conformance!(Files::default());
 etl_core::store_history!(Files::default());

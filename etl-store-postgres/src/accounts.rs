@@ -1,5 +1,7 @@
 //! Users and what they sign in with: the dialect and the connections. The rest is `etl_store_sql::accounts`.
 
+use std::borrow::Cow;
+
 use etl_core::contract::store::{
     AdmitLogin, ChangeMfa, CreateApiKey, CreateUser, EndSessions, FailToken, ForgetEnded,
     LoginGate, LoginSucceeded, OpenSession, PutToken, RemoveUser, Result as StoreResult,
@@ -34,7 +36,7 @@ fn query(sql: &'static str, args: Vec<Arg<'_>>) -> Query {
         .fold(sqlx::query(sql), |query, arg| match arg {
             Arg::Text(text) => query.bind(text.map(|text| text.replace('\0', "\u{fffd}"))),
             Arg::Int(number) => query.bind(number),
-            Arg::Bytes(bytes) => query.bind(bytes.map(|bytes| bytes.into_owned())),
+            Arg::Bytes(bytes) => query.bind(bytes.map(Cow::into_owned)),
         })
 }
 

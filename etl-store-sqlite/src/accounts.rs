@@ -1,5 +1,7 @@
 //! Users and what they sign in with: the dialect and the connections. The rest is `etl_store_sql::accounts`.
 
+use std::borrow::Cow;
+
 use etl_core::contract::store::{
     AdmitLogin, ChangeMfa, CreateApiKey, CreateUser, EndSessions, FailToken, ForgetEnded,
     LoginGate, LoginSucceeded, OpenSession, PutToken, RemoveUser, Result as StoreResult,
@@ -31,9 +33,9 @@ type Query = sqlx::query::Query<'static, Sqlite, SqliteArguments>;
 fn query(sql: &'static str, args: Vec<Arg<'_>>) -> Query {
     args.into_iter()
         .fold(sqlx::query(sql), |query, arg| match arg {
-            Arg::Text(text) => query.bind(text.map(|text| text.into_owned())),
+            Arg::Text(text) => query.bind(text.map(Cow::into_owned)),
             Arg::Int(number) => query.bind(number),
-            Arg::Bytes(bytes) => query.bind(bytes.map(|bytes| bytes.into_owned())),
+            Arg::Bytes(bytes) => query.bind(bytes.map(Cow::into_owned)),
         })
 }
 

@@ -226,7 +226,9 @@ impl From<VaultError> for Failure {
             VaultError::Damaged { .. } => {
                 (Exit::Unreachable, "store it again: `etl credential set`")
             }
-            VaultError::Contended | VaultError::Overtaken => (Exit::Unreachable, "try again"),
+            VaultError::Contended | VaultError::Overtaken | VaultError::Stale { .. } => {
+                (Exit::Unreachable, "try again")
+            }
             _ => (
                 Exit::Unreachable,
                 "see that the file and its folder can be read and written to",

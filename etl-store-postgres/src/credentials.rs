@@ -146,6 +146,19 @@ impl CredentialStore for PostgresStore {
         found.await.map_err(|fault: Fault| fault.of("credential"))
     }
 
+    async fn credential_by_id(&self, id: CredentialId) -> StoreResult<Option<SealedCredential>> {
+        let found = async {
+            let row = sqlx::query(BY_ID)
+                .bind(id.to_string())
+                .fetch_optional(self.readers())
+                .await?;
+            row.as_ref().map(sealed_credential).transpose()
+        };
+        found
+            .await
+            .map_err(|fault: Fault| fault.of("credential_by_id"))
+    }
+
     async fn credentials(&self, request: &PageRequest) -> StoreResult<Page<SealedCredential>> {
         let found = async {
             let (namespace, name) = after(request)?;
@@ -184,6 +197,11 @@ const ONE: &str = "
     SELECT id::text, namespace, name, connector_type, version, key_id, encrypted_data, created_by, etl_text(created_at),
         etl_text(updated_at)
     FROM credentials WHERE namespace = $1 AND name = $2";
+
+const BY_ID: &str = "
+    SELECT id::text, namespace, name, connector_type, version, key_id, encrypted_data, created_by, etl_text(created_at),
+        etl_text(updated_at)
+    FROM credentials WHERE id = $1::uuid";
 
 const LIST: &str = "
     SELECT id::text, namespace, name, connector_type, version, key_id, encrypted_data, created_by, etl_text(created_at),

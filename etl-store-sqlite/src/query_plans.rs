@@ -47,6 +47,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("commit::MOVE_JOBS", commit::MOVE_JOBS),
     ("commit::READ_JOBS", commit::READ_JOBS),
     ("credentials::ONE", credentials::ONE),
+    ("credentials::BY_ID", credentials::BY_ID),
     ("credentials::NEXT", credentials::NEXT),
     ("credentials::RESEAL", credentials::RESEAL),
     ("credentials::IS_THERE", credentials::IS_THERE),

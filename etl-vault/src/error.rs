@@ -73,6 +73,12 @@ pub enum VaultError {
         /// The key that it names.
         key_id: String,
     },
+    /// The credential is at another version than the one that was looked at: read it again.
+    #[error("the credential is at version {version} now")]
+    Stale {
+        /// Which; 0 if there is none.
+        version: u64,
+    },
     /// Others changed the credential again and again: try again.
     #[error("others change the same credential at the same time")]
     Contended,

@@ -124,6 +124,35 @@ impl Vault {
         secret: &[u8],
         by: &By,
     ) -> Result<SealedCredential, VaultError> {
+        let place = (namespace, name);
+        self.seal(place, connector_type, secret, by, None).await
+    }
+
+    /// As [`set`](Self::set), if the credential is at this version: 0 for one that is not there.
+    ///
+    /// # Errors
+    /// `Stale` if it is at another; and as `set`.
+    pub async fn set_if(
+        &self,
+        version: u64,
+        (namespace, name): (&str, &str),
+        connector_type: &str,
+        secret: &[u8],
+        by: &By,
+    ) -> Result<SealedCredential, VaultError> {
+        let place = (namespace, name);
+        let expected = Some(version);
+        self.seal(place, connector_type, secret, by, expected).await
+    }
+
+    async fn seal(
+        &self,
+        (namespace, name): (&str, &str),
+        connector_type: &str,
+        secret: &[u8],
+        by: &By,
+        expected: Option<u64>,
+    ) -> Result<SealedCredential, VaultError> {
         check_namespace(namespace)?;
         check_name(name)?;
         let secret = checked(secret)?;
@@ -133,6 +162,10 @@ impl Vault {
         let key = self.on_disk(Keyring::sealing).await?;
         for _ in 0..TRIES {
             let before = self.store.credential(namespace, name).await?;
+            let version = before.as_ref().map_or(0, |before| before.version);
+            if expected.is_some_and(|expected| expected != version) {
+                return Err(VaultError::Stale { version });
+            }
             let mut put = PutCredential {
                 id: before
                     .as_ref()
@@ -140,7 +173,7 @@ impl Vault {
                 namespace: namespace.into(),
                 name: name.into(),
                 connector_type: connector_type.into(),
-                version: before.map_or(0, |before| before.version) + 1,
+                version: version + 1,
                 key_id: key.id().to_string(),
                 sealed: Vec::new(),
                 by: by.clone(),

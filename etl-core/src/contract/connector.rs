@@ -75,6 +75,18 @@ pub trait Connector: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Tries whether a credential is good: signs in where it leads to, and changes nothing there. A connector that knows no place
+    /// without a step's configuration can only look at its shape, which was done before.
+    ///
+    /// # Errors
+    /// Why it is not good. The message MUST NOT repeat anything of the credential.
+    fn test(
+        &self,
+        _credential: Self::Credential,
+    ) -> impl Future<Output = Result<Tested, StepError>> + Send {
+        std::future::ready(Ok(Tested::Shape))
+    }
+
     /// Runs one attempt to its end.
     ///
     /// # Errors
@@ -85,6 +97,16 @@ pub trait Connector: Send + Sync + 'static {
         credential: Option<Self::Credential>,
         ctx: StepContext,
     ) -> impl Future<Output = Result<Report, StepError>> + Send;
+}
+
+/// How far a credential was tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Tested {
+    /// It opens, and has the shape that the connector takes.
+    Shape,
+    /// It was let in where it leads to.
+    SignIn,
 }
 
 /// The credential of a connector that takes none.
@@ -118,6 +140,8 @@ pub trait DynConnector: Send + Sync + 'static {
     fn check(&self, config: &Value) -> Vec<(String, String)>;
     /// The effect class under this configuration; `None` if it can't be decoded (templates not rendered yet).
     fn effects(&self, config: &Value) -> Option<EffectClass>;
+    /// Decodes and tries a credential.
+    async fn test_dyn(&self, credential: Value) -> Result<Tested, StepError>;
     /// Decodes and runs one attempt.
     async fn run_dyn(
         &self,
@@ -161,6 +185,10 @@ impl<C: Connector> DynConnector for C {
             .map(|config| Connector::effects(self, &config))
     }
 
+    async fn test_dyn(&self, credential: Value) -> Result<Tested, StepError> {
+        self.test(decoded::<C>(credential)?).await
+    }
+
     async fn run_dyn(
         &self,
         config: Arc<Value>,
@@ -170,18 +198,19 @@ impl<C: Connector> DynConnector for C {
         let config = C::Config::deserialize(&*config).map_err(|fault| {
             StepError::permanent(format!("config of a {} step: {fault}", C::NAME))
         })?;
-        // The cause is left out on purpose: serde quotes what it read, and that is a secret here.
-        let credential = credential
-            .map(C::Credential::deserialize)
-            .transpose()
-            .map_err(|_| {
-                StepError::auth(format!(
-                    "the credential does not have the shape that {} takes",
-                    C::NAME
-                ))
-            })?;
+        let credential = credential.map(decoded::<C>).transpose()?;
         self.run(config, credential, ctx).await
     }
+}
+
+/// The cause is left out on purpose: serde quotes what it read, and that is a secret here.
+fn decoded<C: Connector>(credential: Value) -> Result<C::Credential, StepError> {
+    C::Credential::deserialize(credential).map_err(|_| {
+        StepError::auth(format!(
+            "the credential does not have the shape that {} takes",
+            C::NAME
+        ))
+    })
 }
 
 fn schema_of<T: JsonSchema>() -> Value {

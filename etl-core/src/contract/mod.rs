@@ -12,7 +12,7 @@ mod queue;
 pub mod store;
 
 pub use clock::Clock;
-pub use connector::{Connector, ConnectorInfo, DynConnector, NoCredential};
+pub use connector::{Connector, ConnectorInfo, DynConnector, NoCredential, Tested};
 pub use context::{ContextParts, Progress, StepContext};
 pub use credentials::{CredentialError, Credentials, NoCredentials};
 pub use events::{EventBus, EventError, Received, Subscription};

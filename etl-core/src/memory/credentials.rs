@@ -10,7 +10,7 @@ use crate::contract::store::{
     CredentialStore, CredentialWrite, PutCredential, Reseal, Result, SealedCredential, StoreError,
     StoreErrorKind,
 };
-use crate::model::{Cursor, Page, PageRequest, Timestamp};
+use crate::model::{CredentialId, Cursor, Page, PageRequest, Timestamp};
 
 /// The credentials of a store.
 #[derive(Debug, Default)]
@@ -92,6 +92,12 @@ impl CredentialStore for MemoryStore {
         let (state, _) = self.lock();
         let key = (namespace.to_owned(), name.to_owned());
         Ok(state.credentials.0.get(&key).cloned())
+    }
+
+    async fn credential_by_id(&self, id: CredentialId) -> Result<Option<SealedCredential>> {
+        let (state, _) = self.lock();
+        let mut all = state.credentials.0.values();
+        Ok(all.find(|stored| stored.id == id).cloned())
     }
 
     async fn credentials(&self, page: &PageRequest) -> Result<Page<SealedCredential>> {

@@ -16,9 +16,9 @@ use crate::contract::store::{
     StoreErrorKind, StoredPipeline, Submitted, WaitingHook,
 };
 use crate::model::{
-    Commit, DeadLetter, FireRecord, Hint, HookRow, JobFilter, JobId, JobRecord, JobStatus,
-    LeaseRef, LogLine, NewJob, Page, PageRequest, PipelineId, PipelineRef, Schedule, StepRecord,
-    Verdict, WorkerId,
+    Commit, CredentialId, DeadLetter, FireRecord, Hint, HookRow, JobFilter, JobId, JobRecord,
+    JobStatus, LeaseRef, LogLine, NewJob, Page, PageRequest, PipelineId, PipelineRef, Schedule,
+    StepRecord, Verdict, WorkerId,
 };
 
 /// How one call goes wrong.
@@ -322,6 +322,11 @@ impl CredentialStore for Flaky {
     async fn credential(&self, namespace: &str, name: &str) -> Result<Option<SealedCredential>> {
         self.read("credential", self.inner.credential(namespace, name))
             .await
+    }
+
+    async fn credential_by_id(&self, id: CredentialId) -> Result<Option<SealedCredential>> {
+        let call = self.inner.credential_by_id(id);
+        self.read("credential_by_id", call).await
     }
 
     async fn credentials(&self, page: &PageRequest) -> Result<Page<SealedCredential>> {

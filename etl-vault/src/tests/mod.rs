@@ -106,6 +106,26 @@ async fn a_credential_opens_for_its_own_connector_and_namespace() {
 }
 
 #[tokio::test]
+async fn a_secret_is_set_at_the_version_that_was_looked_at_or_not_at_all() {
+    let scene = Scene::new();
+    let vault = scene.vault();
+    let set_if = async |version, at: usize| {
+        let text = secret(at).to_string();
+        let (place, by) = (("default", "c0"), By("ana".into()));
+        let set = vault.set_if(version, place, "command", text.as_bytes(), &by);
+        set.await.map(|stored| stored.version)
+    };
+    let is_stale = |refused: Result<u64, VaultError>, at: u64| matches!(refused, Err(VaultError::Stale { version }) if version == at);
+    assert!(is_stale(set_if(1, 1).await, 0));
+    assert_eq!(set_if(0, 1).await.unwrap(), 1);
+    assert!(is_stale(set_if(0, 2).await, 1));
+    assert_eq!(open(&vault, "c0").await.unwrap(), secret(1));
+    assert_eq!(set_if(1, 3).await.unwrap(), 2);
+    assert!(is_stale(set_if(1, 4).await, 2));
+    assert_eq!(open(&vault, "c0").await.unwrap(), secret(3));
+}
+
+#[tokio::test]
 async fn a_row_that_was_moved_or_put_back_does_not_open() {
     let scene = Scene::new().with(2).await;
     let vault = scene.vault();

@@ -35,6 +35,9 @@ pub trait CredentialStore: Send + Sync + fmt::Debug + 'static {
     /// One credential. `None` if there is none of this name.
     async fn credential(&self, namespace: &str, name: &str) -> Result<Option<SealedCredential>>;
 
+    /// One credential by id. `None` if there is none, or none any more.
+    async fn credential_by_id(&self, id: CredentialId) -> Result<Option<SealedCredential>>;
+
     /// The credentials, by namespace and name (as bytes). Pages as in [`Journal`](super::Journal).
     async fn credentials(&self, page: &PageRequest) -> Result<Page<SealedCredential>>;
 }

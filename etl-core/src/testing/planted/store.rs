@@ -17,9 +17,9 @@ use crate::contract::store::{
 };
 use crate::memory::MemoryStore;
 use crate::model::{
-    Change, Commit, DeadLetter, Fence, FireRecord, Hint, HookRow, JobFilter, JobId, JobRecord,
-    JobStatus, LeaseRef, LogLine, NewJob, OnLimit, Page, PageRequest, PipelineId, PipelineRef,
-    Schedule, StepRecord, Timestamp, Verdict, WorkerId,
+    Change, Commit, CredentialId, DeadLetter, Fence, FireRecord, Hint, HookRow, JobFilter, JobId,
+    JobRecord, JobStatus, LeaseRef, LogLine, NewJob, OnLimit, Page, PageRequest, PipelineId,
+    PipelineRef, Schedule, StepRecord, Timestamp, Verdict, WorkerId,
 };
 
 #[derive(Debug)]
@@ -383,6 +383,10 @@ impl CredentialStore for Planted {
 
     async fn credential(&self, namespace: &str, name: &str) -> Result<Option<SealedCredential>> {
         self.inner.credential(namespace, name).await
+    }
+
+    async fn credential_by_id(&self, id: CredentialId) -> Result<Option<SealedCredential>> {
+        self.inner.credential_by_id(id).await
     }
 
     async fn credentials(&self, page: &PageRequest) -> Result<Page<SealedCredential>> {

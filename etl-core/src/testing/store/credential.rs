@@ -100,7 +100,13 @@ pub(super) async fn a_credential_comes_back_as_it_was_put(fixture: &dyn StoreFix
     assert!(after.updated_at > stored.updated_at);
 
     let scene = scene.restart(fixture).await;
-    assert_eq!(scene.credential("bank").await, Some(after));
+    assert_eq!(scene.credential("bank").await, Some(after.clone()));
+    let by_id = async |id| scene.store.credential_by_id(id).await.unwrap();
+    assert_eq!(by_id(put.id).await, Some(after));
+    assert_eq!(by_id(CredentialId(Uuid::now_v7())).await, None);
+    let removed = scene.store.remove_credential("default", "bank").await;
+    assert!(removed.unwrap());
+    assert_eq!(by_id(put.id).await, None);
 }
 
 pub(super) async fn a_write_by_an_old_version_changes_nothing(fixture: &dyn StoreFixture) {

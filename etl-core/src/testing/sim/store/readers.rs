@@ -11,8 +11,8 @@ use crate::contract::store::{
     SealedCredential, SettledHook, StoredPipeline, WaitingHook,
 };
 use crate::model::{
-    DeadLetter, FireRecord, HookRow, JobFilter, JobId, JobRecord, LogLine, Page, PageRequest,
-    PipelineId, PipelineRef, Schedule, StepRecord,
+    CredentialId, DeadLetter, FireRecord, HookRow, JobFilter, JobId, JobRecord, LogLine, Page,
+    PageRequest, PipelineId, PipelineRef, Schedule, StepRecord,
 };
 
 #[deny(clippy::missing_trait_methods)]
@@ -160,6 +160,11 @@ impl CredentialStore for SimStore {
     async fn credential(&self, namespace: &str, name: &str) -> Result<Option<SealedCredential>> {
         self.call("credential", self.sim.memory.credential(namespace, name))
             .await
+    }
+
+    async fn credential_by_id(&self, id: CredentialId) -> Result<Option<SealedCredential>> {
+        let call = self.sim.memory.credential_by_id(id);
+        self.call("credential_by_id", call).await
     }
 
     async fn credentials(&self, page: &PageRequest) -> Result<Page<SealedCredential>> {

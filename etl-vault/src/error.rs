@@ -79,6 +79,12 @@ pub enum VaultError {
         /// Which; 0 if there is none.
         version: u64,
     },
+    /// What was sealed for this does not open although its key is at hand: it was damaged, or is somebody else's.
+    #[error("what was sealed for {purpose} does not open with its key: it was damaged or moved")]
+    Shut {
+        /// What it was asked for.
+        purpose: &'static str,
+    },
     /// Others changed the credential again and again: try again.
     #[error("others change the same credential at the same time")]
     Contended,

@@ -5,7 +5,8 @@
 //! its place: moved to another name, namespace, connector or version it does not open. [`Vault::rotate`] changes the master
 //! key while jobs use the vault, and goes on where it was killed.
 //!
-//! [`Vault::derived_keys`] gives secrets for other purposes that all processes with the key file share.
+//! [`Vault::derived_keys`] gives secrets for other purposes that all processes with the key file share. [`Vault::seal_for`] seals
+//! secrets that are no credentials and that others keep.
 //!
 //! Secrets are wiped from memory when they are dropped, and `Debug` shows none.
 
@@ -16,6 +17,7 @@ mod file;
 mod key;
 mod keyring;
 mod rotate;
+mod sealed;
 #[cfg(test)]
 mod tests;
 mod vault;

@@ -95,7 +95,11 @@ impl Vault {
         }
     }
 
-    async fn missing(&self, key_id: KeyId, credentials: usize) -> Result<VaultError, VaultError> {
+    pub(crate) async fn missing(
+        &self,
+        key_id: KeyId,
+        credentials: usize,
+    ) -> Result<VaultError, VaultError> {
         let at_hand = self.on_disk(|ring| Ok(ring.in_words())).await?;
         Ok(VaultError::KeyMissing {
             key_id,
@@ -104,7 +108,7 @@ impl Vault {
         })
     }
 
-    async fn find(&self, header: Header) -> Result<Option<Key>, VaultError> {
+    pub(crate) async fn find(&self, header: Header) -> Result<Option<Key>, VaultError> {
         match self.ring.at_hand(header.key) {
             Some(key) => Ok(Some(key)),
             None => self.on_disk(move |ring| ring.find(&header)).await,

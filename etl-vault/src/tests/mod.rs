@@ -3,6 +3,7 @@
 mod derived;
 mod keys;
 mod rotation;
+mod sealed;
 
 use std::path::PathBuf;
 use std::sync::Arc;

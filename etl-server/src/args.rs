@@ -1,5 +1,6 @@
 //! The command line.
 
+pub(crate) mod user;
 pub(crate) mod vault;
 
 use std::path::PathBuf;
@@ -209,6 +210,10 @@ pub(crate) enum Command {
     #[command(after_help = "Example:
   etl openapi | jq -r '.paths | keys[]'")]
     Openapi,
+    /// Make users who may sign in to the API
+    #[command(after_help = "Example:
+  etl user create ana@example.org --role admin")]
+    User(user::UserArgs),
     /// Write a completion script for a shell to standard output
     #[command(after_help = "Example:
   etl completions bash > ~/.local/share/bash-completion/completions/etl")]
@@ -241,6 +246,9 @@ impl Command {
             },
             Self::Keys(args) => match &args.action {
                 vault::KeysAction::Rotate(args) => args.json,
+            },
+            Self::User(args) => match &args.action {
+                user::UserAction::Create(args) => args.json,
             },
             Self::Doctor(args) => args.json,
             Self::Openapi => true,

@@ -1,9 +1,12 @@
 //! What the configuration names, opened: the store, the queue, the events, the artifacts.
 
+mod identity;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use etl_core::artifact::ArtifactStorage;
+use etl_core::contract::store::Accounts;
 use etl_core::contract::{Credentials, EventBus, Queue, Store, StoreErrorKind};
 use etl_core::memory::{MemoryEvents, MemoryQueue};
 use etl_core::registry::Registry;
@@ -19,6 +22,8 @@ use crate::api::Limits;
 use crate::config::{Config, Database, EventsKind, QueueKind};
 use crate::failure::{Exit, Failure};
 use crate::storage;
+
+pub(crate) use identity::identity;
 
 /// Who runs no jobs drops no logs: how long they are kept is the servers' configuration.
 const FOR_EVER: u32 = u32::MAX;
@@ -60,6 +65,14 @@ impl OpenStore {
 
     pub(crate) fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// Who may sign in.
+    pub(crate) fn accounts(&self) -> Arc<dyn Accounts> {
+        match &self.handle {
+            Handle::Sqlite(store) => store.clone(),
+            Handle::Postgres(store) => store.clone(),
+        }
     }
 
     pub(crate) fn as_postgres(&self) -> Option<&PostgresStore> {

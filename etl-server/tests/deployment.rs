@@ -112,7 +112,12 @@ steps:
   - { name: a, connector_type: command, config: { argv: [sh, -c, 'touch begun; until [ -e go ]; do sleep 0.02; done'] } }
 ",
     );
-    let _server = Server::start(&program, &[], &[("ETL_DATABASE_URL", &url)]).wait_until_up();
+    let key = program.key_file();
+    let environment = [
+        ("ETL_DATABASE_URL", url.as_str()),
+        ("ETL_MASTER_KEY_FILE", key.as_str()),
+    ];
+    let _server = Server::start(&program, &[], &environment).wait_until_up();
     let by_relay = relay.instead_of(database.address(), &url);
     let mut waiting = program.spawn(&[
         "submit",

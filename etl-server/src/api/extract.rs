@@ -5,8 +5,8 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, Path};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
 use etl_core::model::{Cursor, PageRequest};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::DeserializeOwned;
@@ -64,6 +64,34 @@ impl<T: FromStr, S: Send + Sync> FromRequestParts<S> for Id<T> {
         let path = Path::<String>::from_request_parts(parts, state).await;
         let text = path.map_err(|_| Problem::not_found())?.0;
         text.parse().map(Self).map_err(|_| Problem::not_found())
+    }
+}
+
+/// The version that a change is made to: `If-Match` with an `ETag` that was told.
+#[derive(Debug)]
+pub(super) struct IfMatch(pub(super) u64);
+
+impl<S: Sync> FromRequestParts<S> for IfMatch {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let mut all = parts.headers.get_all(header::IF_MATCH).iter();
+        let (Some(only), None) = (all.next(), all.next()) else {
+            return Err(Problem::new(
+                StatusCode::PRECONDITION_REQUIRED,
+                "say which version you change: If-Match with the ETag of what you read",
+            ));
+        };
+        let only = only.to_str().unwrap_or_default();
+        let tag = only.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+        // A tag that nobody was told is none of now.
+        let version = tag.and_then(|tag| tag.parse().ok());
+        version.map(Self).ok_or_else(|| {
+            Problem::new(
+                StatusCode::PRECONDITION_FAILED,
+                "no version has this tag: read it again",
+            )
+        })
     }
 }
 

@@ -1,6 +1,10 @@
 //! The REST API below `/api/v1`. Every route stands in one table together with the permission that it needs, so that there is
 //! none without; handlers read what was asked, call what does it, and answer.
 
+mod answer;
+mod api_keys;
+mod auth;
+mod body;
 mod caller;
 mod connectors;
 mod extract;
@@ -13,7 +17,9 @@ mod receive;
 mod route;
 #[cfg(test)]
 mod tests;
+mod users;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -22,10 +28,12 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use etl_core::contract::Store;
+use etl_core::contract::store::Accounts;
 use etl_core::registry::Registry;
 
-use crate::identity::{Action, Authenticate, Permission, Principal, Resource};
+use crate::identity::{Action, Authenticate, Client, Identity, Principal, Refused, Resource};
 pub(crate) use caller::Proxies;
+use limits::Counted;
 pub(crate) use limits::Limits;
 use problem::Problem;
 use receive::Turns;
@@ -33,12 +41,16 @@ use route::{Access, Route};
 
 /// How many requests are worked on at once. Fewer than there may be clients, so that `/health` is answered beside them.
 const REQUESTS: usize = 48;
+/// How many of those are that have to do with signing in: refusals are told late, and keep no other request from its turn.
+const SIGN_INS: usize = 16;
 
 /// What handlers need.
 #[derive(Debug)]
 pub(crate) struct Api {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) accounts: Arc<dyn Accounts>,
+    pub(crate) identity: Arc<Identity>,
     pub(crate) authenticate: Arc<dyn Authenticate>,
     pub(crate) limits: Limits,
     pub(crate) proxies: Proxies,
@@ -55,6 +67,7 @@ struct Gate {
 /// All ways in.
 fn routes() -> Vec<Route> {
     let cancel = Access::to(Action::Cancel, Resource::Jobs);
+    let to = |action| Access::to(action, Resource::Users);
     vec![
         Route::get("/api/v1/pipelines", Resource::Pipelines, pipelines::list)
             .says("The current versions of pipelines, by namespace and name, without their steps"),
@@ -79,6 +92,53 @@ fn routes() -> Vec<Route> {
             connectors::schema,
         )
         .says("The JSON Schemas of a connector's configuration and of its credential"),
+        Route::post("/api/v1/auth/login", Access::Open, auth::login)
+            .says("Signs in with a password, or asks for the second factor"),
+        Route::post("/api/v1/auth/setup", Access::Open, auth::setup)
+            .says("Makes the first admin and signs them in"),
+        Route::post("/api/v1/auth/refresh", Access::Open, auth::refresh)
+            .says("The next access token and refresh token of a session"),
+        Route::post("/api/v1/auth/logout", Access::InPerson, auth::logout)
+            .says("Ends the session that asks"),
+        Route::known("/api/v1/auth/me", auth::me).says("Who has signed in, and what they may do"),
+        Route::post("/api/v1/auth/password", Access::InPerson, auth::password)
+            .says("Another password: every session ends and a new one begins"),
+        Route::post("/api/v1/auth/mfa/enroll", Access::InPerson, auth::enroll)
+            .says("A new second factor, which is on once its first code was right"),
+        Route::post("/api/v1/auth/mfa/verify", Access::Open, auth::verify)
+            .says("A code: goes on with a sign-in, or turns a new second factor on"),
+        Route::post("/api/v1/auth/mfa/disable", Access::InPerson, auth::disable)
+            .says("No second factor any more: every session ends and a new one begins"),
+        Route::get("/api/v1/users", Resource::Users, users::list).says("Users, the oldest first"),
+        Route::post("/api/v1/users", to(Action::Create), users::create).says("A new user"),
+        Route::get("/api/v1/users/{id}", Resource::Users, users::one).says("A user"),
+        Route::put("/api/v1/users/{id}", to(Action::Update), users::update)
+            .says("Makes a user different; another password or role ends their sessions"),
+        Route::delete("/api/v1/users/{id}", to(Action::Delete), users::remove)
+            .says("Removes a user with all that is theirs"),
+        Route::get(
+            "/api/v1/users/{id}/sessions",
+            Resource::Users,
+            users::sessions,
+        )
+        .says("The sessions of a user, the newest first"),
+        Route::delete(
+            "/api/v1/users/{id}/sessions",
+            to(Action::Update),
+            users::end_sessions,
+        )
+        .says("Ends all sessions of a user"),
+        Route::delete(
+            "/api/v1/users/{id}/mfa",
+            to(Action::Update),
+            users::remove_factor,
+        )
+        .says("Takes the second factor of a user away who lost it, and ends their sessions"),
+        Route::own("/api/v1/api-keys", api_keys::list).says("The API keys of whoever asks"),
+        Route::post("/api/v1/api-keys", Access::InPerson, api_keys::create)
+            .says("A new API key, which is shown this once"),
+        Route::delete("/api/v1/api-keys/{id}", Access::InPerson, api_keys::remove)
+            .says("Removes an API key of whoever asks"),
         Route::known("/api/v1/openapi.json", openapi::describe).says("This description"),
     ]
 }
@@ -88,11 +148,15 @@ pub(crate) fn router(api: Api) -> Router {
     let api = Arc::new(api);
     let mut router = Router::new();
     let turns = Turns::new(REQUESTS);
+    let sign_ins = Turns::new(SIGN_INS);
     for route in routes() {
         let gate = Gate {
             api: Arc::clone(&api),
             access: route.access,
-            turns: turns.clone(),
+            turns: match route.access {
+                Access::Open | Access::InPerson => sign_ins.clone(),
+                Access::SignedIn | Access::With(_) => turns.clone(),
+            },
         };
         let handler = route.handler.route_layer(from_fn_with_state(gate, enter));
         router = router.route(route.path, handler);
@@ -113,26 +177,23 @@ async fn enter(
     mut request: Request,
     next: Next,
 ) -> Result<Response, Response> {
-    let Gate { api, access, turns } = gate;
-    let authorization = authorization(request.headers());
-    let principal = match api.authenticate.principal(authorization).await {
-        Ok(principal) => principal,
-        Err(refused) => {
-            tracing::debug!(%refused, path = request.uri().path(), "refused");
-            let counted = api.limits.stranger(api.proxies.caller(&request)).await;
-            counted.map_err(IntoResponse::into_response)?;
-            let problem = Problem::new(StatusCode::UNAUTHORIZED, "sign in first");
-            return Err(problem.into_response());
-        }
+    let address = gate.api.proxies.caller(&request);
+    let client = Client {
+        address,
+        agent: agent(request.headers()),
     };
-    let counted = api.limits.known(&principal.name).await;
-    let counted = counted.map_err(IntoResponse::into_response)?;
-    if let Access::With(needs) = access {
-        authorize(&principal, needs).map_err(IntoResponse::into_response)?;
-    }
-    request.extensions_mut().insert(principal);
+    request.extensions_mut().insert(client);
+    let counted = if gate.access == Access::Open {
+        let counted = gate.api.limits.stranger(address).await;
+        counted.map_err(IntoResponse::into_response)?;
+        None
+    } else {
+        let (principal, counted) = known(&gate, address, request.headers()).await?;
+        request.extensions_mut().insert(principal);
+        counted
+    };
     let answered = match receive::whole(request).await {
-        Ok(request) => turns.work(next.run(request)).await,
+        Ok(request) => gate.turns.work(next.run(request)).await,
         Err(problem) => Err(problem),
     };
     let mut response = answered.map_err(IntoResponse::into_response)?;
@@ -140,6 +201,30 @@ async fn enter(
         counted.tell(response.headers_mut());
     }
     Ok(response)
+}
+
+/// Who asks, if they may come in here and do not ask too often.
+async fn known(
+    gate: &Gate,
+    address: IpAddr,
+    headers: &HeaderMap,
+) -> Result<(Principal, Option<Counted>), Response> {
+    let api = &gate.api;
+    let principal = match api.authenticate.principal(authorization(headers)).await {
+        Ok(principal) => principal,
+        Err(Refused::Store(error)) => return Err(Problem::from(error).into_response()),
+        Err(refused) => {
+            tracing::debug!(%refused, %address, "refused");
+            let counted = api.limits.stranger(address).await;
+            counted.map_err(IntoResponse::into_response)?;
+            let problem = Problem::new(StatusCode::UNAUTHORIZED, "sign in first");
+            return Err(problem.into_response());
+        }
+    };
+    let counted = api.limits.known(&principal.name).await;
+    let counted = counted.map_err(IntoResponse::into_response)?;
+    authorize(&principal, gate.access).map_err(IntoResponse::into_response)?;
+    Ok((principal, counted))
 }
 
 /// Answers are data: no browser is to make anything else of them, show them in a frame or keep them.
@@ -162,16 +247,16 @@ async fn guard(request: Request, next: Next) -> Response {
     response
 }
 
-/// The one decision whether somebody may do something.
-fn authorize(principal: &Principal, needs: Permission) -> Result<(), Problem> {
-    if principal.may(needs) {
-        Ok(())
-    } else {
-        Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            format!("this needs the permission {needs}"),
-        ))
-    }
+/// The one decision whether somebody may come in.
+fn authorize(principal: &Principal, access: Access) -> Result<(), Problem> {
+    let detail = match access {
+        Access::Open | Access::SignedIn => return Ok(()),
+        Access::InPerson if principal.session().is_some() => return Ok(()),
+        Access::With(needs) if principal.may(needs) => return Ok(()),
+        Access::InPerson => "no API key may do this: sign in with a password".to_owned(),
+        Access::With(needs) => format!("this needs the permission {needs}"),
+    };
+    Err(Problem::new(StatusCode::FORBIDDEN, detail))
 }
 
 /// The header, if there is one and no second that could mean somebody else.
@@ -181,4 +266,11 @@ fn authorization(headers: &HeaderMap) -> Option<&str> {
         (Some(only), None) => only.to_str().ok(),
         _ => None,
     }
+}
+
+/// What the client says that it is.
+fn agent(headers: &HeaderMap) -> String {
+    let said = headers.get(header::USER_AGENT);
+    let said = said.and_then(|said| said.to_str().ok());
+    said.unwrap_or_default().to_owned()
 }

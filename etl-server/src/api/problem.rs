@@ -1,6 +1,8 @@
 //! Answers about what went wrong: `application/problem+json` (RFC 9457). Never a cause of a library, never a secret: those are
 //! in the log, under the same `trace_id`.
 
+use std::time::Duration;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use etl_core::contract::{StoreError, StoreErrorKind};
@@ -8,8 +10,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::identity::IdentityError;
+
 /// How long who asks too much or too early may wait, in seconds.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+const INTERNAL: &str = "the server could not do it; its log tells why under this trace_id";
 
 /// Why a request could not be done.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -21,6 +27,9 @@ pub(super) struct Problem {
     detail: String,
     errors: Vec<Fault>,
     trace_id: String,
+    /// When it may be tried again, in seconds: in the head of the answer alone.
+    #[serde(skip)]
+    retry_after: Option<u32>,
 }
 
 /// One thing that is wrong in what was sent.
@@ -40,6 +49,7 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             trace_id: Uuid::now_v7().simple().to_string(),
+            retry_after: None,
         }
     }
 
@@ -58,6 +68,66 @@ impl Problem {
             pointer: format!("/{name}"),
             message: message.into(),
         });
+        problem
+    }
+
+    /// A body that is JSON and says something else than is asked for.
+    pub(super) fn unfit(faults: impl IntoIterator<Item = etl_core::model::Fault>) -> Self {
+        let mut problem = Self::unfit_because("the body does not say what is asked for here");
+        problem.errors = faults
+            .into_iter()
+            .map(|fault| Fault {
+                pointer: fault.pointer,
+                message: match fault.hint {
+                    Some(hint) => format!("{}; {hint}", fault.message),
+                    None => fault.message,
+                },
+            })
+            .collect();
+        problem
+    }
+
+    pub(super) fn unfit_because(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+    }
+
+    /// One value of the body can't be taken.
+    pub(super) fn unfit_at(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::unfit([etl_core::model::Fault::new(pointer, message)])
+    }
+
+    /// What is there does not allow it.
+    pub(super) fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, detail)
+    }
+
+    /// `If-Match` names another version than is there.
+    pub(super) fn stale(version: u64) -> Self {
+        let detail =
+            format!("somebody else changed it: it has version {version} now, read it again");
+        Self::new(StatusCode::PRECONDITION_FAILED, detail)
+    }
+
+    /// Too much was asked for, or too early: not before so long.
+    pub(super) fn wait(wait: Duration) -> Self {
+        let seconds = (wait.as_secs_f64().ceil() as u32).max(1);
+        Self {
+            retry_after: Some(seconds),
+            ..Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                format!("too many tries failed: the next is looked at in {seconds} s"),
+            )
+        }
+    }
+
+    /// What failed in the server: its cause is for the log, under the same `trace_id`.
+    pub(super) fn internal(cause: &(dyn std::error::Error + 'static)) -> Self {
+        let problem = Self::new(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL);
+        tracing::error!(
+            error = cause,
+            trace_id = problem.trace_id,
+            "a request failed"
+        );
         problem
     }
 
@@ -86,15 +156,35 @@ impl From<StoreError> for Problem {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "whether it was done is not known: look, and try again",
             ),
-            _ => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "the server could not do it; its log tells why under this trace_id",
-            ),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, INTERNAL),
         };
         let problem = Self::new(status, detail);
         let cause = error.source.as_ref().map(ToString::to_string);
         tracing::warn!(%error, cause, trace_id = problem.trace_id, "a request failed");
         problem
+    }
+}
+
+impl From<IdentityError> for Problem {
+    fn from(error: IdentityError) -> Self {
+        match error {
+            IdentityError::Refused(_) => Self::new(
+                StatusCode::UNAUTHORIZED,
+                "what was sent does not let you in",
+            ),
+            IdentityError::Wait(wait) => Self::wait(wait),
+            IdentityError::Crowded(_) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many sign in at once: try again",
+            ),
+            IdentityError::Conflict(detail) => Self::conflict(detail),
+            IdentityError::Password(fault) => Self::unfit_because(fault),
+            IdentityError::Store(error) => error.into(),
+            IdentityError::Vault(_)
+            | IdentityError::NoChance(_)
+            | IdentityError::Unhashed(_)
+            | IdentityError::Unusable(_) => Self::internal(&error),
+        }
     }
 }
 
@@ -115,6 +205,9 @@ impl IntoResponse for Problem {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             _ => {}
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }

@@ -14,8 +14,12 @@ use crate::identity::{Action, Permission, Resource};
 /// Who may come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
+    /// Everybody: it is how they sign in.
+    Open,
     /// Whoever has signed in.
     SignedIn,
+    /// Whoever has signed in with a password: no API key makes another one, or changes a password.
+    InPerson,
     /// Whoever has signed in and may do this.
     With(Permission),
 }
@@ -66,12 +70,37 @@ impl Route {
         )
     }
 
+    /// What belongs to whoever has signed in with a password.
+    pub(super) fn own<T: 'static, D>(
+        path: &'static str,
+        handler: impl Handler<T, Arc<Api>> + Described<D>,
+    ) -> Self {
+        let access = Access::InPerson;
+        Self::new(Method::GET, MethodFilter::GET, path, access, handler)
+    }
+
     pub(super) fn post<T: 'static, D>(
         path: &'static str,
         access: Access,
         handler: impl Handler<T, Arc<Api>> + Described<D>,
     ) -> Self {
         Self::new(Method::POST, MethodFilter::POST, path, access, handler)
+    }
+
+    pub(super) fn put<T: 'static, D>(
+        path: &'static str,
+        access: Access,
+        handler: impl Handler<T, Arc<Api>> + Described<D>,
+    ) -> Self {
+        Self::new(Method::PUT, MethodFilter::PUT, path, access, handler)
+    }
+
+    pub(super) fn delete<T: 'static, D>(
+        path: &'static str,
+        access: Access,
+        handler: impl Handler<T, Arc<Api>> + Described<D>,
+    ) -> Self {
+        Self::new(Method::DELETE, MethodFilter::DELETE, path, access, handler)
     }
 
     fn new<T: 'static, D, H: Handler<T, Arc<Api>> + Described<D>>(

@@ -1,12 +1,16 @@
 //! The whole router over a store in memory: who gets in, and how what is wrong is told.
 
+use std::path::Path;
+
 use async_trait::async_trait;
 use axum::body::{Body, to_bytes};
+use etl_core::contract::Clock;
 use etl_core::contract::store::{Catalog, JobStore, PutPipeline};
 use etl_core::memory::MemoryStore;
-use etl_core::model::{By, JobId, NewJob, Pipeline, Role, TriggerType};
+use etl_core::model::{By, JobId, NewJob, Pipeline, Role, SessionId, TriggerType, UserId};
 use etl_core::runtime::SystemClock;
 use etl_redis::RateLimiter;
+use etl_vault::{KeySource, Vault};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Map, Value, json};
@@ -16,7 +20,9 @@ use uuid::Uuid;
 
 use super::receive::LARGEST_BODY;
 use super::*;
-use crate::identity::{Kind, RefuseAll, Refused};
+use crate::identity::{Keys, Kind};
+
+mod sign_in;
 
 /// Knows each role by its name, and a key that may only read connectors.
 #[derive(Debug)]
@@ -26,21 +32,34 @@ struct ByName;
 impl Authenticate for ByName {
     async fn principal(&self, authorization: Option<&str>) -> Result<Principal, Refused> {
         let name = authorization.and_then(|header| header.strip_prefix("Bearer "));
+        let session = SessionId(Uuid::nil());
         let (role, kind) = match name {
-            Some("admin") => (Role::Admin, Kind::Session),
-            Some("operator") => (Role::Operator, Kind::Session),
-            Some("viewer") => (Role::Viewer, Kind::Session),
+            Some("admin") => (Role::Admin, Kind::Session(session)),
+            Some("operator") => (Role::Operator, Kind::Session(session)),
+            Some("viewer") => (Role::Viewer, Kind::Session(session)),
             Some("key") => {
                 let scopes = vec!["connectors:read".into()];
                 (Role::Admin, Kind::ApiKey { scopes })
             }
-            _ => return Err(Refused),
+            _ => return Err(Refused::Unknown("nobody has this name")),
         };
         Ok(Principal {
+            user: UserId(Uuid::nil()),
             name: name.unwrap_or_default().into(),
             role,
             kind,
         })
+    }
+}
+
+/// Knows nobody.
+#[derive(Debug)]
+struct RefuseAll;
+
+#[async_trait]
+impl Authenticate for RefuseAll {
+    async fn principal(&self, _: Option<&str>) -> Result<Principal, Refused> {
+        Err(Refused::Unknown("nobody is known"))
     }
 }
 
@@ -65,11 +84,29 @@ fn an_api_with(authenticate: impl Authenticate, rate_limit: u32) -> Asked {
     let router = router(Api {
         store: store.clone(),
         registry: Arc::new(crate::deployment::registry()),
+        accounts: store.clone(),
+        identity: Arc::new(an_identity(
+            store.clone(),
+            Arc::new(SystemClock),
+            Path::new(""),
+        )),
         authenticate: Arc::new(authenticate),
         limits: Limits::new(RateLimiter::local(), rate_limit).unwrap(),
         proxies: Proxies::default(),
     });
     Asked { store, router }
+}
+
+/// Who asks, with keys of its own and a vault whose key file is in this folder.
+fn an_identity(store: Arc<MemoryStore>, clock: Arc<dyn Clock>, folder: &Path) -> Identity {
+    let source = KeySource {
+        file: folder.join("master.key"),
+        may_make_file: true,
+        passphrase: None,
+        old_passphrase: None,
+    };
+    let vault = Vault::new(store.clone(), source);
+    Identity::new(store, vault, Keys::own().unwrap(), clock)
 }
 
 impl Asked {
@@ -90,7 +127,11 @@ impl Asked {
         Answer {
             status: parts.status.as_u16(),
             headers: parts.headers,
-            body: serde_json::from_slice(&body).unwrap(),
+            body: if body.is_empty() {
+                Value::Null
+            } else {
+                serde_json::from_slice(&body).unwrap()
+            },
         }
     }
 
@@ -144,41 +185,46 @@ fn filled(path: &str, id: &str) -> String {
 }
 
 #[tokio::test]
-async fn every_route_lets_in_whom_its_permission_names() {
+async fn every_route_lets_in_whom_its_access_names() {
     let api = an_api(ByName);
+    let refusing = an_api(RefuseAll);
     for route in routes() {
         let method = route.method.as_str();
-        let may = |role| match route.access {
-            Access::SignedIn => true,
-            Access::With(permission) => permission.is_of(role),
-        };
+        let job = api.a_job().await.to_string();
+        let path = filled(route.path, &job);
         for (who, role) in [
-            ("admin", Role::Admin),
-            ("operator", Role::Operator),
-            ("viewer", Role::Viewer),
+            ("admin", Some(Role::Admin)),
+            ("operator", Some(Role::Operator)),
+            ("viewer", Some(Role::Viewer)),
+            // A key of an admin that may read connectors.
+            ("key", None),
         ] {
-            let job = api.a_job().await.to_string();
-            let answer = api.ask(method, &filled(route.path, &job), who).await;
-            if may(role) {
-                assert_eq!(answer.status, 200, "{who} {}", route.path);
+            let may = match (route.access, role) {
+                (Access::Open | Access::SignedIn, _) | (Access::InPerson, Some(_)) => true,
+                (Access::InPerson, None) => false,
+                (Access::With(needs), Some(role)) => needs.is_of(role),
+                (Access::With(needs), None) => needs.resource == Resource::Connectors,
+            };
+            let answer = api.ask(method, &path, who).await;
+            if may {
+                assert!(
+                    ![401, 403].contains(&answer.status),
+                    "{who} {method} {path}"
+                );
             } else {
                 answer.is_problem(403);
             }
         }
-        let job = api.a_job().await.to_string();
-        let path = filled(route.path, &job);
-        let with_key = api.ask(method, &path, "key").await;
-        match route.access {
-            Access::With(needs) if needs.resource != Resource::Connectors => {
-                with_key.is_problem(403);
+        for (api, who) in [(&api, "somebody"), (&refusing, "admin")] {
+            let answer = api.ask(method, &path, who).await;
+            if route.access == Access::Open {
+                // It is asked for a body, and not who asks.
+                answer.is_problem(415);
+            } else {
+                answer.is_problem(401);
+                assert_eq!(answer.headers["www-authenticate"], "Bearer");
             }
-            _ => assert_eq!(with_key.status, 200, "{path}"),
         }
-        let by_nobody = api.ask(method, &path, "somebody").await;
-        by_nobody.is_problem(401);
-        assert_eq!(by_nobody.headers["www-authenticate"], "Bearer");
-        let refusing = an_api(RefuseAll).ask(method, &path, "admin").await;
-        refusing.is_problem(401);
     }
 }
 

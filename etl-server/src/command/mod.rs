@@ -19,6 +19,7 @@ mod schedules;
 mod serve;
 mod submit;
 mod until_end;
+mod user;
 mod validate;
 mod wanted;
 
@@ -84,6 +85,7 @@ pub(crate) fn execute(args: Args) -> Result<Exit, Failure> {
             Command::Backfill(backfill) => backfill::execute(&config, &backfill).await,
             Command::Credential(credential) => credential::execute(&config, &credential).await,
             Command::Keys(keys) => keys::execute(&config, &keys).await,
+            Command::User(user) => user::execute(&config, &user).await,
             Command::Doctor(doctor) => doctor::execute(&config, &doctor).await,
             Command::Completions { .. }
             | Command::Openapi

@@ -15,8 +15,9 @@ use crate::config::Config;
 use crate::deployment::{self, OpenStore};
 use crate::failure::{Exit, Failure};
 use crate::health;
-use crate::identity::RefuseAll;
+use crate::identity::Secret;
 use crate::listener;
+use crate::view::say;
 
 /// How often schedules are looked at.
 const SCHEDULE_EVERY: Duration = Duration::from_secs(1);
@@ -78,17 +79,28 @@ async fn serve(
     } else {
         Arc::new(NoCredentials)
     };
+    let identity = if roles.api {
+        Some(deployment::identity(config, store).await?)
+    } else {
+        None
+    };
+    let setup_token = match &identity {
+        Some(identity) => identity.setup_token().await?,
+        None => None,
+    };
     let draining = Arc::new(AtomicBool::new(false));
     let listener = listener::listen(&config.bind).await?;
     let bound = listener.local_addr().map_err(|error| {
         deployment::unreachable("the address that is listened on is not known").because(error)
     })?;
     let mut app = health::router(Arc::clone(store.store()), Arc::clone(&draining));
-    if roles.api {
+    if let Some(identity) = &identity {
         app = app.merge(api::router(Api {
             store: Arc::clone(store.store()),
             registry: Arc::new(deployment::registry()),
-            authenticate: Arc::new(RefuseAll),
+            accounts: store.accounts(),
+            identity: Arc::clone(identity),
+            authenticate: Arc::clone(identity) as _,
             limits: deployment::limits(config)?,
             proxies: Proxies::new(config.trusted_proxies.clone()),
         }));
@@ -109,6 +121,16 @@ async fn serve(
         None
     };
     tracing::info!(roles = roles.names(), address = %bound, "serving");
+    if let Some(token) = setup_token {
+        ask_for_first_admin(&token);
+    }
+    let tidying = match &identity {
+        Some(identity) => {
+            let identity = Arc::clone(identity);
+            Some(tokio::spawn(async move { identity.keep_tidy().await }))
+        }
+        None => None,
+    };
 
     interrupts.next().await;
     draining.store(true, Ordering::SeqCst);
@@ -127,12 +149,21 @@ async fn serve(
             })
             .await;
     }
-    if let Some(archiver) = archiver {
-        archiver.abort();
+    for task in [archiver, tidying].into_iter().flatten() {
+        task.abort();
     }
     listening.stop().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Says how the first admin is made, as long as there is nobody. It is said to whoever started this, and is no line of the log.
+fn ask_for_first_admin(token: &Secret) {
+    say(&format!(
+        "There is no user yet. Whoever has this token makes the first admin, within a day:\n  {}\nPOST /api/v1/auth/setup \
+         takes it with \"email\" and \"password\". `etl user create EMAIL --role admin` needs none.",
+        token.expose()
+    ));
 }
 
 fn start(

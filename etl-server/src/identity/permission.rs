@@ -13,16 +13,38 @@ pub(crate) enum Resource {
     Jobs,
     /// Connectors and their schemas: they tell nothing of anybody's data.
     Connectors,
+    /// Users, their sessions and what they may do.
+    Users,
 }
 
 /// What is done to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
+    /// To make one.
+    Create,
     /// To look at it.
     Read,
+    /// To make it different.
+    Update,
+    /// To take it away.
+    Delete,
     /// To ask for its end.
     Cancel,
 }
+
+const RESOURCES: [Resource; 4] = [
+    Resource::Pipelines,
+    Resource::Jobs,
+    Resource::Connectors,
+    Resource::Users,
+];
+const ACTIONS: [Action; 5] = [
+    Action::Create,
+    Action::Read,
+    Action::Update,
+    Action::Delete,
+    Action::Cancel,
+];
 
 /// The right to do one thing. In text, as scopes of API keys name it: `jobs:read`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +68,20 @@ impl Permission {
                 Role::Admin | Role::Operator | Role::Viewer,
                 Resource::Pipelines | Resource::Connectors,
             ) => &[Action::Read],
+            (Role::Admin, Resource::Users) => {
+                &[Action::Create, Action::Read, Action::Update, Action::Delete]
+            }
+            (Role::Operator | Role::Viewer, Resource::Users) => &[],
         };
         allowed.contains(&self.action)
+    }
+
+    /// Everything that somebody may do: what scopes of API keys can name.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        let every = RESOURCES
+            .into_iter()
+            .flat_map(|resource| ACTIONS.map(|action| Self::to(action, resource)));
+        every.filter(|permission| permission.is_of(Role::Admin))
     }
 }
 
@@ -57,9 +91,13 @@ impl fmt::Display for Permission {
             Resource::Pipelines => "pipelines",
             Resource::Jobs => "jobs",
             Resource::Connectors => "connectors",
+            Resource::Users => "users",
         };
         let action = match self.action {
+            Action::Create => "create",
             Action::Read => "read",
+            Action::Update => "update",
+            Action::Delete => "delete",
             Action::Cancel => "cancel",
         };
         write!(f, "{resource}:{action}")
@@ -72,21 +110,40 @@ mod tests {
 
     #[test]
     fn a_role_has_what_the_table_says_and_nothing_else() {
-        let (read, cancel) = (Action::Read, Action::Cancel);
-        let (pipelines, jobs) = (Resource::Pipelines, Resource::Jobs);
-        let connectors = Resource::Connectors;
-        for (action, resource, admin, operator, viewer) in [
-            (read, pipelines, true, true, true),
-            (cancel, pipelines, false, false, false),
-            (read, jobs, true, true, true),
-            (cancel, jobs, true, true, false),
-            (read, connectors, true, true, true),
-            (cancel, connectors, false, false, false),
+        // As the table's text has it: resource, and the actions of admin, operator and viewer.
+        for (resource, admin, operator, viewer) in [
+            (Resource::Pipelines, "read", "read", "read"),
+            (Resource::Jobs, "read cancel", "read cancel", "read"),
+            (Resource::Connectors, "read", "read", "read"),
+            (Resource::Users, "create read update delete", "", ""),
         ] {
-            let permission = Permission::to(action, resource);
-            assert_eq!(permission.is_of(Role::Admin), admin, "{permission}");
-            assert_eq!(permission.is_of(Role::Operator), operator, "{permission}");
-            assert_eq!(permission.is_of(Role::Viewer), viewer, "{permission}");
+            for (role, expected) in [
+                (Role::Admin, admin),
+                (Role::Operator, operator),
+                (Role::Viewer, viewer),
+            ] {
+                let permissions = ACTIONS.map(|action| Permission::to(action, resource));
+                let allowed: Vec<String> = permissions
+                    .into_iter()
+                    .filter(|permission| permission.is_of(role))
+                    .map(|permission| permission.to_string())
+                    .collect();
+                let expected: Vec<String> = expected
+                    .split_whitespace()
+                    .map(|action| {
+                        let text = Permission::to(Action::Read, resource).to_string();
+                        text.replace("read", action)
+                    })
+                    .collect();
+                assert_eq!(allowed, expected, "{role} {resource:?}");
+            }
         }
+    }
+
+    #[test]
+    fn a_scope_is_something_that_somebody_may_do() {
+        let all: Vec<String> = Permission::all().map(|one| one.to_string()).collect();
+        assert!(all.contains(&"jobs:cancel".into()));
+        assert!(!all.contains(&"connectors:delete".into()));
     }
 }

@@ -3,17 +3,15 @@
 use std::fmt::Debug;
 
 use async_trait::async_trait;
-use etl_core::model::Role;
+use etl_core::contract::StoreError;
+use etl_core::model::{Role, SessionId, UserId};
 
 use super::permission::Permission;
 
 /// Who asks, known for sure.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "`RefuseAll` knows nobody, and there is no other")
-)]
 pub(crate) struct Principal {
+    pub(crate) user: UserId,
     /// As people know it: for reasons and logs.
     pub(crate) name: String,
     pub(crate) role: Role,
@@ -22,13 +20,9 @@ pub(crate) struct Principal {
 
 /// How a principal showed who it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "`RefuseAll` knows nobody, and there is no other")
-)]
 pub(crate) enum Kind {
     /// It signed in, and may do what its role may.
-    Session,
+    Session(SessionId),
     /// It has a key, which may do of that what its scopes name.
     ApiKey {
         /// Permissions in text.
@@ -40,10 +34,18 @@ impl Principal {
     /// Whether it may do this.
     pub(crate) fn may(&self, permission: Permission) -> bool {
         let is_in_scope = match &self.kind {
-            Kind::Session => true,
+            Kind::Session(_) => true,
             Kind::ApiKey { scopes } => scopes.contains(&permission.to_string()),
         };
         is_in_scope && permission.is_of(self.role)
+    }
+
+    /// The session by which it is here in person; none if it has a key.
+    pub(crate) fn session(&self) -> Option<SessionId> {
+        match self.kind {
+            Kind::Session(session) => Some(session),
+            Kind::ApiKey { .. } => None,
+        }
     }
 }
 
@@ -55,30 +57,28 @@ pub(crate) trait Authenticate: Send + Sync + Debug + 'static {
     async fn principal(&self, authorization: Option<&str>) -> Result<Principal, Refused>;
 }
 
-/// Nobody is known to have asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("who asks is not known")]
-pub(crate) struct Refused;
-
-/// Knows nobody, for a deployment without users.
-#[derive(Debug)]
-pub(crate) struct RefuseAll;
-
-#[async_trait]
-impl Authenticate for RefuseAll {
-    async fn principal(&self, _: Option<&str>) -> Result<Principal, Refused> {
-        Err(Refused)
-    }
+/// Who asks is not known.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    /// Nobody says who asks, or not truly: why not.
+    #[error("who asks is not known: {0}")]
+    Unknown(&'static str),
+    /// It can't be found out now.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
     use crate::identity::{Action, Resource};
 
     #[test]
     fn a_key_may_do_what_both_its_scopes_and_its_role_allow() {
         let key = |role, scopes: &[&str]| Principal {
+            user: UserId(Uuid::nil()),
             name: "ci".into(),
             role,
             kind: Kind::ApiKey {

@@ -8,11 +8,14 @@
 
 pub mod bucket;
 pub mod database;
+pub mod http;
 pub mod relay;
 pub mod server;
 
 use std::ffi::OsString;
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
@@ -78,6 +81,17 @@ impl Program {
             .find_map(|line| line.strip_prefix("name: "))
             .map_or("p", str::trim);
         self.file(&format!("{name}.yaml"), text)
+    }
+
+    /// A file with a new key, as operators make it for all machines of a deployment.
+    pub fn key_file(&self) -> String {
+        let path = self.path("deployment.key");
+        let mut key = [0; 32];
+        let mut chance = std::fs::File::open("/dev/urandom").unwrap();
+        chance.read_exact(&mut key).unwrap();
+        std::fs::write(&path, key).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        path.to_str().unwrap().to_owned()
     }
 
     pub fn run(&self, arguments: &[&str]) -> Finished {

@@ -1,7 +1,7 @@
 //! A process of a deployment.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -51,6 +51,26 @@ impl Server {
             lines(&self.log).iter().any(|line| line.contains("serving"))
         });
         self
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> String {
+        let said = lines(&self.log);
+        let serving = said.iter().find(|line| line.contains("serving")).unwrap();
+        let line: serde_json::Value = serde_json::from_str(serving).unwrap();
+        line["address"].as_str().unwrap().to_owned()
+    }
+
+    /// The token by which the first admin is made, if it asks for one.
+    pub fn setup_token(&self) -> Option<String> {
+        let said = lines(&self.log);
+        let token = said.iter().find(|line| line.trim().starts_with("etl_st_"));
+        token.map(|line| line.trim().to_owned())
+    }
+
+    /// Where it writes its log.
+    pub fn log(&self) -> &Path {
+        &self.log
     }
 
     /// What its clock said when it began to serve, seconds since 1970.

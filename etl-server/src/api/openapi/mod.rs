@@ -120,18 +120,34 @@ fn object(route: &Route, operation: Operation, merged: &Merged, problem: &Value)
         merged.point(&mut parameters);
         object.insert("parameters".into(), parameters);
     }
+    if let Some(mut body) = operation.body {
+        merged.point(&mut body);
+        let content = json!({ "application/json": { "schema": body } });
+        object.insert(
+            "requestBody".into(),
+            json!({ "required": true, "content": content }),
+        );
+    }
     let mut refusals = operation.refusals;
     refusals.extend(ALWAYS.map(|status| status.as_u16()));
     refusals.insert(StatusCode::UNAUTHORIZED.as_u16());
     if route.method != Method::GET {
         refusals.extend(SENDING.map(|status| status.as_u16()));
     }
-    if let Access::With(permission) = route.access {
+    let needs = match route.access {
+        Access::Open | Access::SignedIn => None,
+        Access::InPerson => Some("Needs an access token: no API key may do it.".to_owned()),
+        Access::With(permission) => Some(format!("Needs the permission `{permission}`.")),
+    };
+    if let Some(needs) = needs {
         refusals.insert(StatusCode::FORBIDDEN.as_u16());
-        let needs = format!("Needs the permission `{permission}`.");
         object.insert("description".into(), json!(needs));
     }
-    object.insert("security".into(), json!([{ "bearer": [] }]));
+    let security = match route.access {
+        Access::Open => json!([]),
+        _ => json!([{ "bearer": [] }]),
+    };
+    object.insert("security".into(), security);
     let mut answers = operation.answers;
     if let Some(shape) = answers.values().next().cloned() {
         let also = route.also.iter();

@@ -8,7 +8,8 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::extract::{Id, Query};
+use super::super::body::Body;
+use super::super::extract::{Id, IfMatch, Query};
 use super::super::problem::Problem;
 
 /// The types that operations name: as they are read and as they are written, which need not be the same.
@@ -38,7 +39,7 @@ impl Shapes {
     }
 
     /// A type as it is written, by name where it has one.
-    pub(super) fn given<T: JsonSchema>(&mut self) -> Value {
+    pub(in crate::api) fn given<T: JsonSchema>(&mut self) -> Value {
         self.given.subschema_for::<T>().to_value()
     }
 }
@@ -52,8 +53,29 @@ pub(in crate::api) struct Operation {
     pub(super) parameters: Vec<Value>,
     /// Good answers: the shape of what they hold, if they hold something.
     pub(super) answers: BTreeMap<u16, Option<Value>>,
+    /// The shape of the body, if there is one.
+    pub(super) body: Option<Value>,
     /// Statuses of problems.
     pub(super) refusals: BTreeSet<u16>,
+}
+
+impl Operation {
+    /// A good answer.
+    pub(in crate::api) fn gives(&mut self, status: StatusCode, shape: Option<Value>) {
+        self.answers.insert(status.as_u16(), shape);
+    }
+
+    /// What was answered with one status is answered with another.
+    pub(in crate::api) fn moves(&mut self, from: StatusCode, to: StatusCode) {
+        if let Some(shape) = self.answers.remove(&from.as_u16()) {
+            self.answers.insert(to.as_u16(), shape);
+        }
+    }
+
+    fn refuses(&mut self, statuses: &[StatusCode]) {
+        let statuses = statuses.iter().map(StatusCode::as_u16);
+        self.refusals.extend(statuses);
+    }
 }
 
 /// A handler of this type can be described.
@@ -119,6 +141,34 @@ impl<T: JsonSchema> Takes for Query<T> {
                 .parameters
                 .push(parameter("query", name, is_required, property.clone()));
         }
+    }
+}
+
+impl<T: JsonSchema> Takes for Body<T> {
+    fn take(operation: &mut Operation, shapes: &mut Shapes) {
+        operation.body = Some(shapes.taken::<T>());
+        operation.refuses(&[
+            StatusCode::BAD_REQUEST,
+            StatusCode::PAYLOAD_TOO_LARGE,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ]);
+    }
+}
+
+impl Takes for IfMatch {
+    fn take(operation: &mut Operation, _: &mut Shapes) {
+        let shape = json!({
+            "type": "string",
+            "description": "The `ETag` of what is changed.",
+        });
+        operation
+            .parameters
+            .push(parameter("header", "If-Match", true, shape));
+        operation.refuses(&[
+            StatusCode::PRECONDITION_FAILED,
+            StatusCode::PRECONDITION_REQUIRED,
+        ]);
     }
 }
 

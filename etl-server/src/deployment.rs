@@ -21,6 +21,7 @@ use etl_vault::{KeySource, Passphrase, Vault};
 use crate::api::Limits;
 use crate::config::{Config, Database, EventsKind, QueueKind};
 use crate::failure::{Exit, Failure};
+use crate::identity::SecondFactors;
 use crate::storage;
 
 pub(crate) use identity::identity;
@@ -351,7 +352,8 @@ pub(crate) fn vault(config: &Config, store: &OpenStore) -> Result<Vault, Failure
         passphrase: passphrase("ETL_MASTER_PASSPHRASE")?,
         old_passphrase: passphrase("ETL_MASTER_PASSPHRASE_OLD")?,
     };
-    Ok(Vault::new(store.store().clone(), source))
+    let keeper = SecondFactors(store.accounts());
+    Ok(Vault::new(store.store().clone(), source).with_keeper(Arc::new(keeper)))
 }
 
 /// What opens credentials for jobs. It is refused if a stored credential's key is not at hand.

@@ -7,11 +7,14 @@
 
 mod program;
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use program::database::Database;
 use program::http::ask;
 use program::server::Server;
 use program::{Program, lines};
 use serde_json::{Value, json};
+use totp_rs::{Builder, Secret};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -128,6 +131,62 @@ async fn servers_of_one_database_behave_as_one() {
     assert_eq!(me(&one, &next), 401);
     program::wait_until("it counts at the other one", || me(&other, &next) == 401);
     assert_eq!(refresh(&other, &next["refresh_token"]).status, 401);
+    drop(servers);
+    database.drop().await;
+}
+
+/// The code that an app shows so many seconds from now.
+fn code(secret: &Value, from_now: u64) -> String {
+    let secret = Secret::try_from_base32(secret.as_str().unwrap()).unwrap();
+    let totp = Builder::new().with_secret(secret).build().unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    totp.generate(now.as_secs() + from_now).to_string()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_code_is_good_once_over_all_servers_whatever_becomes_of_the_keys() {
+    let (program, database) = (Program::new(), Database::new().await);
+    let (url, key) = (database.url(), program.key_file());
+    let environment = [
+        ("ETL_DATABASE_URL", url.as_str()),
+        ("ETL_MASTER_KEY_FILE", key.as_str()),
+    ];
+    let servers = [(); 2].map(|()| Server::start(&program, &["api"], &environment).wait_until_up());
+    program::wait_until("a set-up token", || servers[0].setup_token().is_some());
+    let addresses = servers.each_ref().map(Server::address);
+    let post = |at: usize, path: &str, token: &str, body: &Value| {
+        let path = format!("/api/v1/auth/{path}");
+        ask(&addresses[at % 2], "POST", &path, token, Some(body))
+    };
+    let setup = servers[0].setup_token().unwrap();
+    let body = json!({ "token": setup, "email": "ana@example.org", "password": PASSWORD });
+    let ana = post(0, "setup", "", &body).body;
+    let again = json!({ "password": PASSWORD });
+    let factor = post(1, "mfa/enroll", token(&ana), &again).body;
+    // What was sealed with the key before is opened with the one after it.
+    let rotated = program.run_with(&["keys", "rotate", "--drop-old", "--json"], &environment);
+    assert_eq!(rotated.expect(0).json()["second_factors"], 1);
+    let secret = &factor["secret"];
+    let body = json!({ "mfa_token": factor["mfa_token"], "code": code(secret, 0) });
+    let on = post(0, "mfa/verify", "", &body);
+    assert_eq!(on.status, 200, "{on:?}");
+
+    let credentials = json!({ "email": "ana@example.org", "password": PASSWORD });
+    let challenges: Vec<Value> = (0..3)
+        .map(|at| post(at, "login", "", &credentials).body["mfa_token"].clone())
+        .collect();
+    let code = code(secret, 30);
+    let good: usize = std::thread::scope(|scope| {
+        let guesses: Vec<_> = (0..12)
+            .map(|at| {
+                let body = json!({ "mfa_token": challenges[at % 3], "code": code });
+                let post = &post;
+                scope.spawn(move || usize::from(post(at, "mfa/verify", "", &body).status == 200))
+            })
+            .collect();
+        guesses.into_iter().map(|guess| guess.join().unwrap()).sum()
+    });
+    assert_eq!(good, 1);
     drop(servers);
     database.drop().await;
 }

@@ -27,4 +27,5 @@ pub use error::VaultError;
 pub use key::{KeyId, Passphrase};
 pub use keyring::KeySource;
 pub use rotate::{Damaged, OldKeys, Rotation};
+pub use sealed::{Keeper, Kept};
 pub use vault::Vault;

@@ -32,7 +32,7 @@ pub enum OldKeys {
 /// A credential that does not open with its key: it was damaged, or moved to another place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damaged {
-    /// Its namespace.
+    /// Its namespace; of a secret that others keep, what it is for.
     pub namespace: String,
     /// Its name.
     pub name: String,
@@ -51,6 +51,8 @@ pub struct Rotation {
     pub resealed: u64,
     /// How many credentials were opened with the key: all but the damaged ones.
     pub verified: u64,
+    /// How many secrets that others keep were opened with the key, after those with another were sealed anew.
+    pub kept_by_others: u64,
     /// Those that do not open with any key, and were left as they are. As long as there are some, no key is dropped: a row that
     /// is brought back from a backup may need it.
     pub damaged: Vec<Damaged>,
@@ -68,6 +70,29 @@ struct Pass {
     damaged: Vec<Damaged>,
 }
 
+impl Pass {
+    /// Notes what became of one: whether it was sealed anew, or that it does not open.
+    fn note(&mut self, resealed: Result<bool, VaultError>) -> Result<(), VaultError> {
+        match resealed {
+            Ok(was_resealed) => {
+                self.resealed += u64::from(was_resealed);
+                self.verified += 1;
+            }
+            Err(VaultError::Damaged {
+                namespace,
+                name,
+                key_id,
+            }) => self.damaged.push(Damaged {
+                namespace,
+                name,
+                key_id,
+            }),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
 /// Whether somebody already sees to it that nobody changes the keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum KeysAre {
@@ -81,6 +106,8 @@ impl Vault {
     ///
     /// With a passphrase the key is that of the passphrase: what another passphrase or the key file sealed is moved to it, and
     /// if nothing is to be moved, it gets another salt.
+    ///
+    /// What a [keeper](Vault::with_keeper) has is sealed anew as well.
     ///
     /// A credential that is damaged does not hold up the others: it is told, and the keys before stay for it.
     ///
@@ -97,8 +124,9 @@ impl Vault {
         let mut passes = 0;
         loop {
             let pass = self.pass(&key, KeysAre::Free).await?;
+            let others = self.pass_others(&key, KeysAre::Free).await?;
             resealed += pass.resealed;
-            if pass.resealed == 0 {
+            if pass.resealed + others.resealed == 0 {
                 break;
             }
             passes += 1;
@@ -108,7 +136,9 @@ impl Vault {
         }
         // Nobody seals anything from here on until the file is written.
         let alone = self.on_disk(|ring| ring.file.hold(Hold::Alone)).await?;
-        let last = self.pass(&key, KeysAre::Held).await?;
+        let mut last = self.pass(&key, KeysAre::Held).await?;
+        let others = self.pass_others(&key, KeysAre::Held).await?;
+        last.damaged.extend(others.damaged);
         let id = key.id();
         let old = if last.damaged.is_empty() {
             old
@@ -122,6 +152,7 @@ impl Vault {
             is_resumed,
             resealed: resealed + last.resealed,
             verified: last.verified,
+            kept_by_others: others.verified,
             damaged: last.damaged,
             dropped,
             kept,
@@ -180,22 +211,31 @@ impl Vault {
             self.still_sealing(key).await?;
             let answer = self.store.credentials(&page).await?;
             for stored in answer.items {
-                match self.reseal(key, stored).await {
-                    Ok(was_resealed) => {
-                        done.resealed += u64::from(was_resealed);
-                        done.verified += 1;
-                    }
-                    Err(VaultError::Damaged {
-                        namespace,
-                        name,
-                        key_id,
-                    }) => done.damaged.push(Damaged {
-                        namespace,
-                        name,
-                        key_id,
-                    }),
-                    Err(error) => return Err(error),
-                }
+                done.note(self.reseal(key, stored).await)?;
+            }
+            match answer.next_cursor {
+                Some(cursor) => page.cursor = Some(cursor),
+                None => return Ok(done),
+            }
+        }
+    }
+
+    /// Goes through what others keep in the same way.
+    async fn pass_others(&self, key: &Key, keys: KeysAre) -> Result<Pass, VaultError> {
+        let mut done = Pass::default();
+        let Some(keeper) = &self.keeper else {
+            return Ok(done);
+        };
+        let mut page = PageRequest::first(PAGE);
+        loop {
+            let _held = match keys {
+                KeysAre::Held => None,
+                KeysAre::Free => self.on_disk(|ring| ring.file.hold(Hold::Shared)).await?,
+            };
+            self.still_sealing(key).await?;
+            let answer = keeper.kept(&page).await?;
+            for kept in answer.items {
+                done.note(self.reseal_kept(key, &kept).await)?;
             }
             match answer.next_cursor {
                 Some(cursor) => page.cursor = Some(cursor),

@@ -18,6 +18,7 @@ use crate::error::VaultError;
 use crate::file::Hold;
 use crate::key::{Key, KeyId};
 use crate::keyring::{KeySource, Keyring};
+use crate::sealed::Keeper;
 
 /// The most JSON that a credential may hold, in bytes.
 const LARGEST: usize = 64 * 1024;
@@ -39,6 +40,7 @@ pub(crate) const PAGE: usize = 100;
 pub struct Vault {
     pub(crate) store: Arc<dyn CredentialStore>,
     pub(crate) ring: Arc<Keyring>,
+    pub(crate) keeper: Option<Arc<dyn Keeper>>,
 }
 
 impl Vault {
@@ -47,6 +49,15 @@ impl Vault {
         Self {
             store,
             ring: Arc::new(Keyring::new(source)),
+            keeper: None,
+        }
+    }
+
+    /// The same vault, whose rotations go through what this one keeps too.
+    pub fn with_keeper(self, keeper: Arc<dyn Keeper>) -> Self {
+        Self {
+            keeper: Some(keeper),
+            ..self
         }
     }
 

@@ -95,7 +95,8 @@ pub(crate) enum KeysAction {
     ///
     /// A credential that is damaged is named and left, all others are done, and the status is 1.
     ///
-    /// With `--json`: {"key_id", "resumed", "resealed", "verified", "kept", "dropped", "damaged"}; with `--stage`: {"staged"}.
+    /// With `--json`: {"key_id", "resumed", "resealed", "verified", "second_factors", "kept", "dropped", "damaged"}; with
+    /// `--stage`: {"staged"}.
     #[command(after_help = "Examples:
   etl keys rotate
   etl keys rotate --drop-old

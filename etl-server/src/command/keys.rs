@@ -47,6 +47,7 @@ async fn rotate(vault: &Vault, args: &RotateArgs) -> Result<Exit, Failure> {
         is_resumed,
         resealed,
         verified,
+        kept_by_others,
         damaged,
         dropped,
         kept,
@@ -61,6 +62,7 @@ async fn rotate(vault: &Vault, args: &RotateArgs) -> Result<Exit, Failure> {
             "resumed": is_resumed,
             "resealed": resealed,
             "verified": verified,
+            "second_factors": kept_by_others,
             "kept": texts(kept),
             "dropped": texts(dropped),
             "damaged": damaged,
@@ -82,6 +84,15 @@ async fn rotate(vault: &Vault, args: &RotateArgs) -> Result<Exit, Failure> {
             "credential"
         ),
     ));
+    if *kept_by_others > 0 {
+        text.push_str(&format!(
+            "{} of users sealed with it too\n",
+            count(
+                usize::try_from(*kept_by_others).unwrap_or(usize::MAX),
+                "second factor"
+            ),
+        ));
+    }
     if !kept.is_empty() {
         text.push_str(&format!(
             "kept for backups: {}; `etl keys rotate --drop-old` drops such keys\n",
@@ -124,7 +135,7 @@ fn told(damaged: &[String]) -> Exit {
         damaged.join(", ")
     ));
     say(
-        "  hint: store each again by `etl credential set`, or remove it; until then no old key is dropped",
+        "  hint: store each credential again by `etl credential set`, or remove it; take a second factor away by DELETE /users/{id}/mfa; until then no old key is dropped",
     );
     Exit::JobFailed
 }

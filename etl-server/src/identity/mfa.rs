@@ -1,11 +1,18 @@
 //! The second factor: codes of an app (TOTP, RFC 6238: SHA-1, six digits, 30 s), each good once, and codes for who lost it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use etl_core::contract::StoreError;
+
 use etl_core::contract::store::{
-    ChangeMfa, EndSessions, FailToken, LoginSucceeded, PutToken, TakeToken,
+    Accounts, ChangeMfa, EndSessions, FailToken, LoginSucceeded, PutToken, TakeToken,
 };
-use etl_core::model::{MfaChange, OneTimeToken, Purpose, Timestamp, TokenHash, User, UserId};
+use etl_core::model::{
+    MfaChange, OneTimeToken, Page, PageRequest, Purpose, Timestamp, TokenHash, User, UserId,
+};
+use etl_vault::{Keeper, Kept};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use totp_rs::{Builder, Secret as TotpSecret, Totp};
@@ -256,6 +263,40 @@ impl Identity {
 
     async fn changed(&self, user: UserId, change: MfaChange) -> Result<bool, IdentityError> {
         Ok(self.accounts.change_mfa(ChangeMfa { user, change }).await?)
+    }
+}
+
+/// The secrets of second factors, as the vault goes through them when its keys change.
+#[derive(Debug)]
+pub(crate) struct SecondFactors(pub(crate) Arc<dyn Accounts>);
+
+#[async_trait]
+impl Keeper for SecondFactors {
+    async fn kept(&self, page: &PageRequest) -> Result<Page<Kept>, StoreError> {
+        let users = self.0.users(page).await?;
+        let kept = users.items.into_iter().filter_map(|user| {
+            Some(Kept {
+                purpose: SEALED_FOR,
+                owner: user.id.0,
+                name: user.email,
+                sealed: user.mfa.sealed?,
+            })
+        });
+        Ok(Page {
+            items: kept.collect(),
+            next_cursor: users.next_cursor,
+        })
+    }
+
+    async fn keep(&self, kept: &Kept, sealed: Vec<u8>) -> Result<bool, StoreError> {
+        let change = ChangeMfa {
+            user: UserId(kept.owner),
+            change: MfaChange::Reseal {
+                before: kept.sealed.clone(),
+                after: sealed,
+            },
+        };
+        self.0.change_mfa(change).await
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) use access_token::LIFE as ACCESS_TOKEN_LIFE;
 pub(crate) use email::fault as email_fault;
 pub(crate) use error::IdentityError;
 pub(crate) use keys::{Keys, KeysError};
-pub(crate) use mfa::{Enrolment, Verification};
+pub(crate) use mfa::{Enrolment, SecondFactors, Verification};
 pub(crate) use password::{Passwords, fault as password_fault};
 pub(crate) use permission::{Action, Permission, Resource};
 #[cfg(test)]

@@ -1,9 +1,14 @@
 //! Secrets that are no credentials.
 
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use etl_core::contract::store::Result as StoreResult;
+use etl_core::model::{Cursor, Page, PageRequest};
 use uuid::Uuid;
 
 use super::*;
-use crate::OldKeys;
+use crate::{Keeper, Kept, OldKeys};
 
 const PURPOSE: &str = "second factor";
 
@@ -43,4 +48,64 @@ async fn a_secret_opens_as_long_as_its_key_stays() {
     scene.vault().rotate(OldKeys::Drop).await.unwrap();
     let opened = scene.vault().open_for(PURPOSE, ana, &sealed).await;
     assert!(matches!(opened, Err(VaultError::KeyMissing { .. })));
+}
+
+/// Keeps secrets, and shows them one at a time.
+#[derive(Debug, Default)]
+struct Shelf(Mutex<Vec<Kept>>);
+
+#[async_trait]
+impl Keeper for Shelf {
+    async fn kept(&self, page: &PageRequest) -> StoreResult<Page<Kept>> {
+        let shelf = self.0.lock().unwrap();
+        let at: usize = page.cursor.as_ref().map_or(0, |at| at.0.parse().unwrap());
+        let next = (at + 1 < shelf.len()).then(|| Cursor((at + 1).to_string()));
+        Ok(Page {
+            items: shelf.get(at).cloned().into_iter().collect(),
+            next_cursor: next,
+        })
+    }
+
+    async fn keep(&self, kept: &Kept, sealed: Vec<u8>) -> StoreResult<bool> {
+        let mut shelf = self.0.lock().unwrap();
+        let found = shelf.iter_mut().find(|other| *other == kept);
+        Ok(found.map(|found| found.sealed = sealed).is_some())
+    }
+}
+
+#[tokio::test]
+async fn a_rotation_goes_through_what_others_keep() {
+    let scene = Scene::new().with(2).await;
+    let shelf = Arc::new(Shelf::default());
+    for name in ["ana", "bia", "eva"] {
+        let owner = Uuid::now_v7();
+        let vault = scene.vault();
+        let sealed = vault.seal_for(PURPOSE, owner, name.as_bytes());
+        let kept = Kept {
+            purpose: PURPOSE,
+            owner,
+            name: name.into(),
+            sealed: sealed.await.unwrap(),
+        };
+        shelf.0.lock().unwrap().push(kept);
+    }
+    let vault = scene.vault().with_keeper(shelf.clone());
+    let rotation = vault.rotate(OldKeys::Drop).await.unwrap();
+    assert_eq!(rotation.kept_by_others, 3);
+    assert_eq!((rotation.resealed, rotation.dropped.len()), (2, 1));
+    let all = shelf.0.lock().unwrap().clone();
+    for kept in &all {
+        let opened = scene
+            .vault()
+            .open_for(PURPOSE, kept.owner, &kept.sealed)
+            .await;
+        assert_eq!(&opened.unwrap()[..], kept.name.as_bytes());
+    }
+
+    // One that does not open is told and has the keys kept.
+    shelf.0.lock().unwrap()[1].owner = Uuid::now_v7();
+    let rotation = vault.rotate(OldKeys::Drop).await.unwrap();
+    assert_eq!((rotation.kept_by_others, rotation.dropped.len()), (2, 0));
+    let damaged: Vec<_> = rotation.damaged.iter().map(|of| &*of.name).collect();
+    assert_eq!(damaged, ["bia"]);
 }

@@ -49,6 +49,13 @@ pub enum MfaChange {
     SetRecoveryCodes(Vec<TokenHash>),
     /// Uses up a recovery code. Refused if it is none, or used.
     UseRecoveryCode(TokenHash),
+    /// The same secret under another key. Refused if another secret, or none, is there.
+    Reseal {
+        /// The secret as it is sealed.
+        before: Vec<u8>,
+        /// The secret as it is to be sealed.
+        after: Vec<u8>,
+    },
     /// There is no second factor any more. Refused if there was none, not even one that waits.
     Disable,
 }
@@ -101,6 +108,10 @@ impl Mfa {
                 self.recovery_codes.retain(|left| left != code);
                 self.recovery_codes.len() < before
             }
+            MfaChange::Reseal { before, after } if self.sealed.as_ref() == Some(before) => {
+                self.sealed = Some(after.clone());
+                true
+            }
             MfaChange::Disable if self.sealed.is_some() => {
                 *self = Self::default();
                 true
@@ -138,6 +149,7 @@ impl fmt::Debug for MfaChange {
             Self::AcceptStep { .. } => "AcceptStep",
             Self::SetRecoveryCodes(_) => "SetRecoveryCodes",
             Self::UseRecoveryCode(_) => "UseRecoveryCode",
+            Self::Reseal { .. } => "Reseal",
             Self::Disable => "Disable",
         })
     }

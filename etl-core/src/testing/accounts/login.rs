@@ -124,6 +124,17 @@ pub(super) async fn a_second_factor_counts_once_it_is_confirmed(fixture: &dyn Ac
     assert!(!scene.change(id, confirm(2, 8)).await);
     assert!(!scene.change(id, enroll(3)).await);
     assert_eq!(scene.user(id).await, on);
+    // Under another key it is the same secret.
+    let reseal = |before: u8, after: u8| MfaChange::Reseal {
+        before: vec![0, before, 0xff],
+        after: vec![0, after, 0xff],
+    };
+    assert!(!scene.change(id, reseal(1, 4)).await);
+    assert!(scene.change(id, reseal(2, 4)).await);
+    let resealed = scene.user(id).await;
+    assert_eq!(resealed.mfa.sealed, Some(vec![0, 4, 0xff]));
+    assert_eq!(resealed.mfa.last_step, on.mfa.last_step);
+    assert_eq!(resealed.version, on.version);
     assert!(scene.change(id, MfaChange::Disable).await);
     let off = scene.user(id).await;
     assert_eq!(off.mfa, ana.mfa);

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use etl_core::contract::store::Accounts;
+use etl_core::contract::store::{Accounts, ServerStore};
 use etl_core::contract::{Clock, EventBus, Executor, Queue, Store};
 use etl_core::in_process::InProcess;
 use etl_core::memory::{MemoryEvents, MemoryQueue, MemoryStore};
 use etl_core::registry::Registry;
 use etl_core::testing::{
-    AccountsFixture, EventBusFixture, ExecutorFacts, ExecutorFixture, QueueFixture, StoreFixture,
+    AccountsFixture, AuditFixture, EventBusFixture, ExecutorFacts, ExecutorFixture, QueueFixture,
+    StoreFixture,
 };
 
 struct Memory;
@@ -28,6 +29,13 @@ impl StoreFixture for Memory {
 #[async_trait]
 impl AccountsFixture for Memory {
     async fn fresh_accounts(&self, clock: Arc<dyn Clock>) -> Arc<dyn Accounts> {
+        Arc::new(MemoryStore::new(clock))
+    }
+}
+
+#[async_trait]
+impl AuditFixture for Memory {
+    async fn fresh_audit(&self, clock: Arc<dyn Clock>) -> Arc<dyn ServerStore> {
         Arc::new(MemoryStore::new(clock))
     }
 }
@@ -63,6 +71,7 @@ impl ExecutorFixture for Memory {
 etl_core::store_conformance!(Memory);
 etl_core::store_history!(Memory);
 etl_core::accounts_conformance!(Memory);
+etl_core::audit_conformance!(Memory);
 etl_core::queue_conformance!(Memory);
 etl_core::event_bus_conformance!(Memory);
 etl_core::executor_conformance!(Memory);

@@ -2,10 +2,10 @@
 
 use async_trait::async_trait;
 use etl_core::contract::store::{
-    CredentialStore, CredentialWrite, PutCredential, Reseal, Result as StoreResult,
-    SealedCredential,
+    Audited, CredentialStore, CredentialWrite, PutCredential, Reseal, Result as StoreResult,
+    SealedCredential, audited,
 };
-use etl_core::model::{CredentialId, Page, PageRequest};
+use etl_core::model::{AuditEntry, CredentialId, Page, PageRequest};
 use etl_store_sql::{Answers, Fault, Result};
 use etl_store_sql::{after, count, page, sealed_credential, time};
 
@@ -17,6 +17,12 @@ use crate::writer::Tx;
 pub(crate) struct RemoveCredential {
     namespace: String,
     name: String,
+}
+
+impl Audited<bool> for RemoveCredential {
+    fn entry(&self, was_there: &bool) -> Option<AuditEntry> {
+        was_there.then(|| audited::credential_removed(&self.namespace, &self.name))
+    }
 }
 
 pub(crate) async fn put(

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use etl_core::contract::StoreErrorKind;
-use etl_core::contract::store::{LeaseState, ReapRequest};
-use etl_core::model::{Fence, JobId, JobStatus, LeaseRef, Timestamp, WorkerId};
+use etl_core::contract::store::{Audited, LeaseState, ReapRequest, audited};
+use etl_core::model::{AuditEntry, Fence, JobId, JobStatus, LeaseRef, Timestamp, WorkerId};
 use serde::Serialize;
 
 use crate::steps;
@@ -28,6 +28,12 @@ pub(crate) struct RenewRequest {
 pub(crate) struct CancelRequest {
     pub(crate) job: JobId,
     pub(crate) reason: String,
+}
+
+impl Audited<JobStatus> for CancelRequest {
+    fn entry(&self, status: &JobStatus) -> Option<AuditEntry> {
+        audited::job_cancelled(self.job, &self.reason, *status)
+    }
 }
 
 /// A job as far as its lease is concerned.

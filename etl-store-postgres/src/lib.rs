@@ -1,10 +1,12 @@
 //! The store on PostgreSQL: many processes, one truth.
 
 mod accounts;
+mod audit;
 mod catalog;
 mod claim;
 mod columns;
 mod commit;
+mod conn;
 mod connect;
 mod credentials;
 mod journal;

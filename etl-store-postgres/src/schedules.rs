@@ -5,11 +5,12 @@ use std::collections::{HashMap, HashSet};
 use async_trait::async_trait;
 use etl_core::contract::StoreErrorKind;
 use etl_core::contract::store::{
-    Due, Fire, FireOutcome, Fired, Result as StoreResult, ScheduleStore, Submitted,
+    Audited, Due, Fire, FireOutcome, Fired, Result as StoreResult, ScheduleStore, Submitted,
+    audited,
 };
 use etl_core::model::{
-    Cursor, FireRecord, JobId, NewJob, NextFire, Page, PageRequest, Pipeline, PipelineId,
-    PipelineRef, Schedule,
+    AuditEntry, Cursor, FireRecord, JobId, NewJob, NextFire, Page, PageRequest, Pipeline,
+    PipelineId, PipelineRef, Schedule,
 };
 use etl_core::schedule::next_start;
 use serde::Serialize;
@@ -29,6 +30,13 @@ use etl_store_sql::{Fault, Result};
 pub(crate) struct PauseRequest {
     schedule: PipelineId,
     pause: Pause,
+}
+
+impl Audited<()> for PauseRequest {
+    fn entry(&self, (): &()) -> Option<AuditEntry> {
+        let is_paused = self.pause == Pause::Begin;
+        Some(audited::schedule_steered(self.schedule, is_paused))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use etl_core::contract::store::{
     AdmitLogin, ChangeMfa, ClaimRequest, Claimed, CreateApiKey, CreateUser, CredentialWrite,
     EndSessions, FailToken, Fire, FireOutcome, Fired, ForgetEnded, LeaseState, LoginGate,
     LoginSucceeded, OpenSession, PutCredential, PutPipeline, PutToken, ReapRequest, RemoveUser,
-    Reseal, RevokeApiKey, RevokeSession, RotateToken, SettledHook, Submitted, TakeToken,
+    Reseal, RevokeApiKey, RevokeSession, RotateToken, SealAudit, SettledHook, Submitted, TakeToken,
     TokenRotation, UpdateUser, UserCreated, UserWrite,
 };
 use etl_core::contract::{Clock, StoreErrorKind};
@@ -16,7 +16,8 @@ use etl_core::model::{
     ApiKey, Commit, JobId, JobStatus, LogLine, NewJob, OneTimeToken, PipelineRef, Session,
     Timestamp, TokenHash, User, Verdict,
 };
-use etl_store_sql::{Fault, PutOff, Result, Transactor, accounts};
+use etl_store_sql::audit::Note;
+use etl_store_sql::{Fault, PutOff, Result, Transactor, accounts, audit};
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 
@@ -45,39 +46,41 @@ pub(crate) struct Tx<'a> {
 
 etl_store_sql::requests! {
     Tx;
-    puts: PutPipeline => PipelineRef, "put_pipeline", catalog::put, |put| put.document.steps.len();
-    removals: RemovePipeline => bool, "remove_pipeline", catalog::remove, |_| 1;
-    secrets: PutCredential => CredentialWrite, "put_credential", credentials::put, |_| 1;
+    puts: PutPipeline => PipelineRef, "put_pipeline", catalog::put, |put| put.document.steps.len(), noted;
+    removals: RemovePipeline => bool, "remove_pipeline", catalog::remove, |_| 1, noted;
+    secrets: PutCredential => CredentialWrite, "put_credential", credentials::put, |_| 1, noted;
     reseals: Reseal => CredentialWrite, "reseal_credential", credentials::reseal, |_| 1;
-    forgotten: RemoveCredential => bool, "remove_credential", credentials::remove, |_| 1;
-    pauses: PauseRequest => (), "pause", schedules::pause, |_| 1;
+    forgotten: RemoveCredential => bool, "remove_credential", credentials::remove, |_| 1, noted;
+    pauses: PauseRequest => (), "pause", schedules::pause, |_| 1, noted;
     fires: Fire => Fired, "fire", schedules::fire, fire_rows;
     settlements: SettledHook => (), "settle_hook", letters::settle, |_| 1;
     unreadable: PutOff => (), "put_off", put_off::put_off, |rows| rows.schedules.len() + rows.hooks.len();
-    submissions: NewJob => Submitted, "submit", submit::submit, |job| job.document.steps.len() + job.taken_over.len();
-    cancellations: CancelRequest => JobStatus, "cancel", lease::cancel, |_| 1;
+    submissions: NewJob => Submitted, "submit", submit::submit, |job| job.document.steps.len() + job.taken_over.len(), noted;
+    cancellations: CancelRequest => JobStatus, "cancel", lease::cancel, |_| 1, noted;
     dispatches: Vec<JobId> => (), "dispatched", submit::dispatched, Vec::len;
     commits: Vec<Commit> => Vec<Verdict>, "commit", commit::commit, |batch| batch.iter().map(|commit| commit.changes.len()).sum();
     renewals: RenewRequest => Vec<LeaseState>, "renew", lease::renew, |renewal| renewal.leases.len();
     reaps: ReapRequest => Vec<JobId>, "reap", lease::reap, |_| 1;
     claims: ClaimRequest => Vec<Claimed>, "claim", claim::claim, |_| 1;
-    users_made: CreateUser => UserCreated, "create_user", accounts::create_user, |_| 1;
-    users_edited: UpdateUser => UserWrite, "update_user", accounts::update_user, |_| 1;
-    users_removed: RemoveUser => UserWrite, "remove_user", accounts::remove_user, |_| 1;
-    sessions_ended: EndSessions => bool, "end_sessions", accounts::end_sessions, |_| 1;
+    users_made: CreateUser => UserCreated, "create_user", accounts::create_user, |_| 1, noted;
+    users_edited: UpdateUser => UserWrite, "update_user", accounts::update_user, |_| 1, noted;
+    users_removed: RemoveUser => UserWrite, "remove_user", accounts::remove_user, |_| 1, noted;
+    sessions_ended: EndSessions => bool, "end_sessions", accounts::end_sessions, |_| 1, noted;
     logins: AdmitLogin => LoginGate, "admit_login", accounts::admit_login, |_| 1;
     logins_succeeded: LoginSucceeded => bool, "login_succeeded", accounts::login_succeeded, |_| 1;
-    factors: ChangeMfa => bool, "change_mfa", accounts::change_mfa, |_| 1;
-    sessions_opened: OpenSession => Option<Session>, "open_session", accounts::open_session, |_| 1;
+    factors: ChangeMfa => bool, "change_mfa", accounts::change_mfa, |_| 1, noted;
+    sessions_opened: OpenSession => Option<Session>, "open_session", accounts::open_session, |_| 1, noted;
     rotations: RotateToken => TokenRotation, "rotate_token", accounts::rotate_token, |_| 1;
-    sessions_revoked: RevokeSession => bool, "revoke_session", accounts::revoke_session, |_| 1;
-    keys_made: CreateApiKey => Option<ApiKey>, "create_api_key", accounts::create_api_key, |_| 1;
+    sessions_revoked: RevokeSession => bool, "revoke_session", accounts::revoke_session, |_| 1, noted;
+    keys_made: CreateApiKey => Option<ApiKey>, "create_api_key", accounts::create_api_key, |_| 1, noted;
     keys_used: TokenHash => Option<(ApiKey, User)>, "use_api_key", accounts::use_api_key, |_| 1;
-    keys_revoked: RevokeApiKey => bool, "revoke_api_key", accounts::revoke_api_key, |_| 1;
+    keys_revoked: RevokeApiKey => bool, "revoke_api_key", accounts::revoke_api_key, |_| 1, noted;
     tokens_put: PutToken => bool, "put_token", accounts::put_token, |_| 1;
     tokens_taken: TakeToken => Option<OneTimeToken>, "take_token", accounts::take_token, |_| 1;
     tokens_failed: FailToken => Option<u32>, "fail_token", accounts::fail_token, |_| 1;
     ended: ForgetEnded => u64, "forget_ended", accounts::forget_ended, |_| 1;
+    notes: Note => (), "note", audit::note, |_| 1;
+    seals: SealAudit => bool, "seal", audit::seal, |seal| seal.rows.len();
     appends: Vec<LogLine> => (), "append", journal::append, Vec::len;
 }
 

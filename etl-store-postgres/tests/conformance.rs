@@ -6,9 +6,9 @@ mod place;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use etl_core::contract::store::Accounts;
+use etl_core::contract::store::{Accounts, ServerStore};
 use etl_core::contract::{Clock, Store};
-use etl_core::testing::{AccountsFixture, Facts, Spoil, StoreFixture};
+use etl_core::testing::{AccountsFixture, AuditFixture, Facts, Spoil, StoreFixture};
 use etl_store_postgres::{Options, PostgresStore};
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
@@ -133,7 +133,15 @@ impl AccountsFixture for Schemas {
     }
 }
 
+#[async_trait]
+impl AuditFixture for Schemas {
+    async fn fresh_audit(&self, clock: Arc<dyn Clock>) -> Arc<dyn ServerStore> {
+        self.open(Place::new(), clock).await
+    }
+}
+
 etl_core::accounts_conformance!(Schemas::by_the_tests_clock());
+etl_core::audit_conformance!(Schemas::by_the_tests_clock());
 
 mod by_its_own_clock {
     use super::Schemas;

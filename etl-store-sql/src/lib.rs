@@ -3,8 +3,10 @@
 //! crates have all of that.
 
 pub mod accounts;
+pub mod audit;
 mod codes;
 mod commit;
+mod conn;
 mod credentials;
 mod fault;
 mod guards;
@@ -17,8 +19,10 @@ mod steps;
 mod submit;
 mod writer;
 
-pub use accounts::{AccountsConn, AccountsSql, Arg};
+pub use accounts::AccountsSql;
+pub use audit::AuditSql;
 pub use commit::{Touched, decide};
+pub use conn::{Arg, SqlConn};
 pub use credentials::{after, page, sealed_credential};
 pub use fault::{Fault, Result};
 pub use guards::{Guard, GuardedEvent, guards};

@@ -6,9 +6,11 @@
 //! requests. Callers wait on a channel of their own; dropping one disturbs nothing (sqlx #4393).
 
 use std::future::Future;
+use std::sync::Arc;
 
 use etl_core::contract::StoreErrorKind;
 use etl_core::contract::store::Result as StoreResult;
+use etl_core::model::Actor;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::fault::{Fault, Result};
@@ -25,6 +27,8 @@ pub const ROWS: usize = 50_000;
 pub struct Call<I, O> {
     /// What is asked for.
     pub input: I,
+    /// Who asks, if it is somebody whose changes are noted.
+    pub actor: Option<Arc<Actor>>,
     /// Where the answer goes. A caller that has gone wants none: a failed send is not an error.
     pub reply: oneshot::Sender<StoreResult<O>>,
 }
@@ -190,10 +194,13 @@ async fn take<T: Transactor>(transactor: &mut T, group: T::Group) {
 
 /// Makes the `Group` of a store, one line per kind of request, in the order in which a transaction takes them: what makes work
 /// for others comes first, and a lease is renewed before it could be taken away. `$run` takes the transaction and the requests
-/// of its kind, and `$rows` says about how many rows one of them writes.
+/// of its kind, `$rows` says about how many rows one of them writes, and what is `noted` goes into the audit log.
 #[macro_export]
 macro_rules! requests {
-    ($tx:ident; $($kind:ident: $input:ty => $output:ty, $op:literal, $run:path, $rows:expr;)+) => {
+    (@noted $self:ident $answers:ident $noted:ident $kind:ident) => {
+        $crate::audit::collect(&$self.$kind, &$answers.$kind, &mut $noted)
+    };
+    ($tx:ident; $($kind:ident: $input:ty => $output:ty, $op:literal, $run:path, $rows:expr $(, $noted:ident)?;)+) => {
         /// Requests that one transaction takes, by kind.
         #[derive(Debug, Default)]
         pub(crate) struct Group {
@@ -216,20 +223,25 @@ macro_rules! requests {
                 reply: ::tokio::sync::oneshot::Sender<::etl_core::contract::store::Result<$output>>,
             ) -> Group {
                 let rows: fn(&Self) -> usize = $rows;
-                Group { rows: rows(&self), $kind: vec![$crate::Call { input: self, reply }], ..Group::default() }
+                Group { rows: rows(&self), $kind: vec![$crate::Call { input: self, actor: ::etl_core::contract::actor(), reply }], ..Group::default() }
             }
         })+
 
         impl Group {
             async fn run(&self, tx: &mut $tx<'_>) -> $crate::Result<GroupAnswers> {
                 let mut answers = GroupAnswers::default();
+                let mut noted = Vec::new();
                 $(if !self.$kind.is_empty() {
                     let inputs: Vec<&$input> = self.$kind.iter().map(|call| &call.input).collect();
                     // Boxed: the compiler does not see through so many borrows that the whole is `Send`.
                     let run: ::futures_util::future::BoxFuture<'_, $crate::Result<$crate::Answers<$output>>> =
                         Box::pin($run(tx, &inputs));
                     answers.$kind = run.await?;
+                    $($crate::requests!(@$noted self answers noted $kind);)?
                 })+
+                if !noted.is_empty() {
+                    $crate::audit::insert(tx, &noted).await?;
+                }
                 Ok(answers)
             }
         }

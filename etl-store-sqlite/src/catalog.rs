@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use etl_core::contract::StoreErrorKind;
 use etl_core::contract::store::{
-    Catalog, PipelineFilter, PutPipeline, Result as StoreResult, StoredPipeline,
+    Audited, Catalog, PipelineFilter, PutPipeline, Result as StoreResult, StoredPipeline, audited,
 };
 use etl_core::model::{
-    By, Cursor, Page, PageRequest, Pipeline, PipelineId, PipelineRef, Timestamp,
+    AuditEntry, By, Cursor, Page, PageRequest, Pipeline, PipelineId, PipelineRef, Timestamp,
 };
 use serde::Serialize;
 use sqlx::SqliteConnection;
@@ -74,6 +74,12 @@ impl Documents {
 pub(crate) struct RemovePipeline {
     namespace: String,
     name: String,
+}
+
+impl Audited<bool> for RemovePipeline {
+    fn entry(&self, was_there: &bool) -> Option<AuditEntry> {
+        was_there.then(|| audited::pipeline_removed(&self.namespace, &self.name))
+    }
 }
 
 /// A row of `pipeline_steps`.

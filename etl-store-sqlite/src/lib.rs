@@ -1,10 +1,12 @@
 //! The embedded store: one SQLite file, durable, one server per file.
 
 mod accounts;
+mod audit;
 mod catalog;
 mod claim;
 mod columns;
 mod commit;
+mod conn;
 mod credentials;
 mod journal;
 mod lease;

@@ -4,9 +4,9 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use etl_core::contract::store::Accounts;
+use etl_core::contract::store::{Accounts, ServerStore};
 use etl_core::contract::{Clock, Store};
-use etl_core::testing::{AccountsFixture, Facts, Spoil, StoreFixture};
+use etl_core::testing::{AccountsFixture, AuditFixture, Facts, Spoil, StoreFixture};
 use etl_store_sqlite::SqliteStore;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -88,6 +88,14 @@ impl AccountsFixture for Files {
     }
 }
 
+#[async_trait]
+impl AuditFixture for Files {
+    async fn fresh_audit(&self, clock: Arc<dyn Clock>) -> Arc<dyn ServerStore> {
+        self.open(tempfile::tempdir().unwrap(), clock).await
+    }
+}
+
 etl_core::accounts_conformance!(Files::default());
+etl_core::audit_conformance!(Files::default());
 etl_core::store_conformance!(Files::default());
 etl_core::store_history!(Files::default());

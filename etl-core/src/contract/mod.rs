@@ -1,6 +1,7 @@
 //! The contracts between the engine and everything that can be exchanged: connectors, stores, queues, executors, event
 //! buses. Traits, their data and their errors; no implementation, and no cleverness that an implementation would inherit.
 
+mod actor;
 mod clock;
 mod connector;
 mod context;
@@ -11,6 +12,7 @@ mod observer;
 mod queue;
 pub mod store;
 
+pub use actor::{acting, actor};
 pub use clock::Clock;
 pub use connector::{Connector, ConnectorInfo, DynConnector, NoCredential, Tested};
 pub use context::{ContextParts, Progress, StepContext};

@@ -180,6 +180,19 @@ impl AccountRows {
         Ok(TokenRotation::of(rotation, user, epoch, id))
     }
 
+    fn create_key(&mut self, create: CreateApiKey, now: Timestamp) -> Result<Option<ApiKey>> {
+        if !self.users.contains_key(&create.user) {
+            return Ok(None);
+        }
+        let is_known = |key: &ApiKey| key.id == create.id || key.hash == create.hash;
+        if self.keys.values().any(is_known) {
+            return Err(illegal("create_api_key"));
+        }
+        let key = create.made(now);
+        self.keys.insert(key.id, key.clone());
+        Ok(Some(key))
+    }
+
     fn put_token(&mut self, put: PutToken, now: Timestamp) -> Result<bool> {
         if put.user.is_some_and(|user| !self.users.contains_key(&user)) {
             return Ok(false);
@@ -218,8 +231,9 @@ fn stale(user: &User, expected: Option<u64>) -> Option<UserWrite> {
 #[async_trait]
 impl Accounts for MemoryStore {
     async fn create_user(&self, create: CreateUser) -> Result<UserCreated> {
-        let (mut state, now) = self.lock();
-        state.accounts.create_user(create, now)
+        self.change(create, |state, create, now| {
+            state.accounts.create_user(create, now)
+        })
     }
 
     async fn user(&self, id: UserId) -> Result<Option<User>> {
@@ -255,23 +269,26 @@ impl Accounts for MemoryStore {
     }
 
     async fn update_user(&self, update: UpdateUser) -> Result<UserWrite> {
-        let (mut state, now) = self.lock();
-        Ok(state.accounts.update_user(&update, now))
+        self.change(update, |state, update, now| {
+            Ok(state.accounts.update_user(&update, now))
+        })
     }
 
     async fn remove_user(&self, remove: RemoveUser) -> Result<UserWrite> {
-        let (mut state, _) = self.lock();
-        Ok(state.accounts.remove_user(&remove))
+        self.change(remove, |state, remove, _| {
+            Ok(state.accounts.remove_user(&remove))
+        })
     }
 
     async fn end_sessions(&self, end: EndSessions) -> Result<bool> {
-        let (mut state, now) = self.lock();
-        let Some(user) = state.accounts.users.get_mut(&end.user) else {
-            return Ok(false);
-        };
-        user.epoch += 1;
-        state.accounts.revoke_all(end.user, now);
-        Ok(true)
+        self.change(end, |state, end, now| {
+            let Some(user) = state.accounts.users.get_mut(&end.user) else {
+                return Ok(false);
+            };
+            user.epoch += 1;
+            state.accounts.revoke_all(end.user, now);
+            Ok(true)
+        })
     }
 
     async fn admit_login(&self, login: AdmitLogin) -> Result<LoginGate> {
@@ -289,14 +306,16 @@ impl Accounts for MemoryStore {
     }
 
     async fn change_mfa(&self, change: ChangeMfa) -> Result<bool> {
-        let (mut state, now) = self.lock();
-        let user = state.accounts.users.get_mut(&change.user);
-        Ok(user.is_some_and(|user| user.change_mfa(&change.change, now)))
+        self.change(change, |state, change, now| {
+            let user = state.accounts.users.get_mut(&change.user);
+            Ok(user.is_some_and(|user| user.change_mfa(&change.change, now)))
+        })
     }
 
     async fn open_session(&self, open: OpenSession) -> Result<Option<Session>> {
-        let (mut state, now) = self.lock();
-        state.accounts.open_session(open, now)
+        self.change(open, |state, open, now| {
+            state.accounts.open_session(open, now)
+        })
     }
 
     async fn rotate_token(&self, rotate: RotateToken) -> Result<TokenRotation> {
@@ -305,10 +324,11 @@ impl Accounts for MemoryStore {
     }
 
     async fn revoke_session(&self, revoke: RevokeSession) -> Result<bool> {
-        let (mut state, now) = self.lock();
-        let session = state.accounts.sessions.get_mut(&revoke.session);
-        let session = session.filter(|session| session.user_id == revoke.user);
-        Ok(session.is_some_and(|session| session.end(now)))
+        self.change(revoke, |state, revoke, now| {
+            let session = state.accounts.sessions.get_mut(&revoke.session);
+            let session = session.filter(|session| session.user_id == revoke.user);
+            Ok(session.is_some_and(|session| session.end(now)))
+        })
     }
 
     async fn sessions(&self, user: UserId) -> Result<Vec<Session>> {
@@ -321,18 +341,9 @@ impl Accounts for MemoryStore {
     }
 
     async fn create_api_key(&self, create: CreateApiKey) -> Result<Option<ApiKey>> {
-        let (mut state, now) = self.lock();
-        let accounts = &mut state.accounts;
-        if !accounts.users.contains_key(&create.user) {
-            return Ok(None);
-        }
-        let is_known = |key: &ApiKey| key.id == create.id || key.hash == create.hash;
-        if accounts.keys.values().any(is_known) {
-            return Err(illegal("create_api_key"));
-        }
-        let key = create.made(now);
-        accounts.keys.insert(key.id, key.clone());
-        Ok(Some(key))
+        self.change(create, |state, create, now| {
+            state.accounts.create_key(create, now)
+        })
     }
 
     async fn use_api_key(&self, hash: TokenHash) -> Result<Option<(ApiKey, User)>> {
@@ -359,12 +370,12 @@ impl Accounts for MemoryStore {
     }
 
     async fn revoke_api_key(&self, revoke: RevokeApiKey) -> Result<bool> {
-        let (mut state, _) = self.lock();
-        let keys = &mut state.accounts.keys;
-        let is_theirs = keys
-            .get(&revoke.id)
-            .is_some_and(|key| key.user_id == revoke.user);
-        Ok(is_theirs && keys.remove(&revoke.id).is_some())
+        self.change(revoke, |state, revoke, _| {
+            let keys = &mut state.accounts.keys;
+            let key = keys.get(&revoke.id);
+            let is_theirs = key.is_some_and(|key| key.user_id == revoke.user);
+            Ok(is_theirs && keys.remove(&revoke.id).is_some())
+        })
     }
 
     async fn put_token(&self, put: PutToken) -> Result<bool> {

@@ -6,9 +6,10 @@ use std::ops::Bound;
 use async_trait::async_trait;
 use uuid::{NoContext, Uuid};
 
-use super::{MemoryStore, page_limit};
+use super::{MemoryStore, State, page_limit};
 use crate::contract::store::{
     Catalog, PipelineFilter, PutPipeline, Result, StoreError, StoreErrorKind, StoredPipeline,
+    audited,
 };
 use crate::model::{Cursor, Page, PageRequest, PipelineId, PipelineRef, Timestamp};
 
@@ -113,20 +114,25 @@ fn new_id(now: Timestamp) -> PipelineId {
     PipelineId(Uuid::new_v7(time))
 }
 
-#[async_trait]
-impl Catalog for MemoryStore {
-    async fn put_pipeline(&self, put: PutPipeline) -> Result<PipelineRef> {
-        let (mut state, now) = self.lock();
+impl State {
+    fn put_pipeline(&mut self, put: PutPipeline, now: Timestamp) -> Result<PipelineRef> {
         let (namespace, name) = (put.document.namespace.clone(), put.document.name.clone());
-        let before = state.pipelines.current(&namespace, &name).cloned();
-        let reference = state.pipelines.put(put, now)?;
+        let before = self.pipelines.current(&namespace, &name).cloned();
+        let reference = self.pipelines.put(put, now)?;
         let is_new = before
             .as_ref()
             .is_none_or(|before| before.reference != reference);
-        if is_new && let Some(after) = state.pipelines.current(&namespace, &name).cloned() {
-            state.schedules.follow(before.as_ref(), &after, now);
+        if is_new && let Some(after) = self.pipelines.current(&namespace, &name).cloned() {
+            self.schedules.follow(before.as_ref(), &after, now);
         }
         Ok(reference)
+    }
+}
+
+#[async_trait]
+impl Catalog for MemoryStore {
+    async fn put_pipeline(&self, put: PutPipeline) -> Result<PipelineRef> {
+        self.change(put, State::put_pipeline)
     }
 
     async fn pipeline(
@@ -190,7 +196,7 @@ impl Catalog for MemoryStore {
     }
 
     async fn remove_pipeline(&self, namespace: &str, name: &str) -> Result<bool> {
-        let (mut state, _) = self.lock();
+        let (mut state, now) = self.lock();
         let key = (namespace.to_owned(), name.to_owned());
         let Some(entry) = state.pipelines.by_name.get_mut(&key) else {
             return Ok(false);
@@ -200,6 +206,8 @@ impl Catalog for MemoryStore {
         if let Some(id) = id.filter(|_| was_there) {
             state.schedules.take_away(id);
         }
+        let entry = || was_there.then(|| audited::pipeline_removed(namespace, name));
+        state.note(entry, now);
         Ok(was_there)
     }
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::{MemoryStore, page_limit};
 use crate::contract::store::{
     CredentialStore, CredentialWrite, PutCredential, Reseal, Result, SealedCredential, StoreError,
-    StoreErrorKind,
+    StoreErrorKind, audited,
 };
 use crate::model::{CredentialId, Cursor, Page, PageRequest, Timestamp};
 
@@ -73,8 +73,7 @@ impl Credentials {
 #[async_trait]
 impl CredentialStore for MemoryStore {
     async fn put_credential(&self, put: PutCredential) -> Result<CredentialWrite> {
-        let (mut state, now) = self.lock();
-        Ok(state.credentials.put(put, now))
+        self.change(put, |state, put, now| Ok(state.credentials.put(put, now)))
     }
 
     async fn reseal_credential(&self, reseal: Reseal) -> Result<CredentialWrite> {
@@ -83,9 +82,12 @@ impl CredentialStore for MemoryStore {
     }
 
     async fn remove_credential(&self, namespace: &str, name: &str) -> Result<bool> {
-        let (mut state, _) = self.lock();
+        let (mut state, now) = self.lock();
         let key = (namespace.to_owned(), name.to_owned());
-        Ok(state.credentials.0.remove(&key).is_some())
+        let was_there = state.credentials.0.remove(&key).is_some();
+        let entry = || was_there.then(|| audited::credential_removed(namespace, name));
+        state.note(entry, now);
+        Ok(was_there)
     }
 
     async fn credential(&self, namespace: &str, name: &str) -> Result<Option<SealedCredential>> {

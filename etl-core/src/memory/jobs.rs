@@ -8,7 +8,7 @@ use super::row::{JobRow, Misfit};
 use super::{MemoryStore, State};
 use crate::contract::store::{
     ClaimRequest, Claimed, JobStore, LeaseState, ReapRequest, Result, StoreError, StoreErrorKind,
-    Submitted, way,
+    Submitted, audited, way,
 };
 use crate::model::{
     Commit, Fence, Hint, JobId, JobStatus, LeaseRef, NewJob, Timestamp, TriggerType, Verdict,
@@ -18,8 +18,7 @@ use crate::model::{
 #[async_trait]
 impl JobStore for MemoryStore {
     async fn submit(&self, job: NewJob) -> Result<Submitted> {
-        let (mut state, now) = self.lock();
-        state.submit(job, now)
+        self.change(job, |state, job, now| state.submit(job, now))
     }
 
     async fn waiting(&self, older_than: Duration, limit: usize) -> Result<Vec<Hint>> {
@@ -111,7 +110,9 @@ impl JobStore for MemoryStore {
 
     async fn cancel(&self, job: JobId, reason: &str) -> Result<JobStatus> {
         let (mut state, now) = self.lock();
-        state.cancel(job, reason, now)
+        let status = state.cancel(job, reason, now)?;
+        state.note(|| audited::job_cancelled(job, reason, status), now);
+        Ok(status)
     }
 
     async fn reap(&self, want: ReapRequest) -> Result<Vec<JobId>> {

@@ -2,6 +2,7 @@
 //! compared with. They forget everything when they are dropped.
 
 mod accounts;
+mod audit;
 mod catalog;
 mod commit;
 mod credentials;
@@ -27,6 +28,7 @@ pub use queue::MemoryQueue;
 use crate::contract::Clock;
 use crate::model::{JobId, JobStatus, PageRequest, PipelineId, Timestamp};
 use accounts::AccountRows;
+use audit::AuditRows;
 use catalog::Pipelines;
 use credentials::Credentials;
 use line::{Line, Place};
@@ -69,6 +71,7 @@ impl fmt::Debug for MemoryStore {
 #[derive(Default)]
 struct State {
     accounts: AccountRows,
+    audit: AuditRows,
     pipelines: Pipelines,
     schedules: Schedules,
     credentials: Credentials,

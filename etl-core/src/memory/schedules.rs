@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::{MemoryStore, State, page_limit};
 use crate::contract::store::{
     Due, Fire, FireOutcome, Fired, Result, ScheduleStore, StoreError, StoreErrorKind,
-    StoredPipeline, Submitted,
+    StoredPipeline, Submitted, audited,
 };
 use crate::model::{
     Cursor, FireRecord, NextFire, Page, PageRequest, PipelineId, Schedule, Timestamp,
@@ -166,11 +166,13 @@ impl ScheduleStore for MemoryStore {
     }
 
     async fn pause(&self, schedule: PipelineId) -> Result<()> {
-        let (mut state, _) = self.lock();
+        let (mut state, now) = self.lock();
         state.schedules.change("pause", schedule, |row| {
             row.next = None;
             !std::mem::replace(&mut row.is_paused, true)
-        })
+        })?;
+        state.note(|| Some(audited::schedule_steered(schedule, true)), now);
+        Ok(())
     }
 
     async fn resume(&self, schedule: PipelineId) -> Result<()> {
@@ -180,7 +182,9 @@ impl ScheduleStore for MemoryStore {
         state.schedules.change("resume", schedule, |row| {
             row.next = next;
             std::mem::replace(&mut row.is_paused, false)
-        })
+        })?;
+        state.note(|| Some(audited::schedule_steered(schedule, false)), now);
+        Ok(())
     }
 
     async fn schedule(&self, schedule: PipelineId) -> Result<Option<Schedule>> {

@@ -2,6 +2,7 @@
 //! Nothing here waits, reads a clock or does I/O.
 
 mod account;
+mod audit;
 mod change;
 mod error_class;
 mod event;
@@ -23,6 +24,7 @@ pub use account::{
     ApiKey, Mfa, MfaChange, OneTimeToken, Purpose, Role, Rotation, Session, SessionState,
     TokenHash, User, UserEdit, email_key, login_delay,
 };
+pub use audit::{Actor, AuditEntry, AuditFilter, AuditRecord, Seal, SealedRecord};
 pub use change::{Change, Commit, DeadLetter, HookRow, HookTarget, LeaseRef, StepPatch, Verdict};
 pub use error_class::ErrorClass;
 pub use event::{Event, EventKind, LogLevel, LogLine};

@@ -24,6 +24,18 @@ macro_rules! accounts_conformance {
     };
 }
 
+/// Makes a test of every law that an [`AuditLog`](crate::contract::store::AuditLog) has to keep, on an
+/// [`AuditFixture`](crate::testing::AuditFixture).
+#[macro_export]
+macro_rules! audit_conformance {
+    ($fixture:expr) => {
+        $crate::__audit_cases! {
+            ($crate::__tests)
+            (audit_conformance, $crate::testing::audit::run, $fixture)
+        }
+    };
+}
+
 /// Makes a test of every law that a [`Queue`](crate::contract::Queue) has to keep, on a
 /// [`QueueFixture`](crate::testing::QueueFixture).
 #[macro_export]
@@ -291,6 +303,25 @@ macro_rules! __accounts_cases {
                 an_expired_token_is_as_if_it_were_not_there,
                 what_raises_the_epoch_ends_one_time_tokens,
                 a_one_time_token_is_refused_that_can_not_be_kept,
+            }
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __audit_cases {
+    (($($callback:tt)*) ($($args:tt)*)) => {
+        $($callback)* ! { $($args)*;
+            changes {
+                a_change_is_noted_with_who_made_it,
+                what_was_refused_is_not_noted,
+                every_kind_of_change_is_noted_and_no_secret,
+            }
+            rows {
+                rows_are_listed_newest_first_in_pages_by_what_they_are_about,
+                rows_are_taken_into_the_chain_once_and_stay_as_they_are,
+                of_two_who_seal_at_once_one_does,
             }
         }
     };

@@ -13,6 +13,7 @@
 #![allow(clippy::unwrap_used, reason = "a case fails by panicking, as tests do")]
 
 pub mod accounts;
+pub mod audit;
 pub mod build;
 mod case;
 mod clock;
@@ -28,6 +29,7 @@ pub mod sim;
 pub mod store;
 
 pub use accounts::AccountsFixture;
+pub use audit::AuditFixture;
 pub use build::{a_pipeline, new_job};
 pub use clock::{ManualClock, TokioClock};
 pub use events::EventBusFixture;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use etl_core::model::{ApiKey, Mfa, OneTimeToken, Session, Timestamp, TokenHash, User, email_key};
 
-use super::Arg;
+use crate::conn::Arg;
 use crate::fault::{Fault, Result};
 use crate::rows::{Columns, count};
 

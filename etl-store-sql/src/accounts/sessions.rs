@@ -4,36 +4,36 @@ use etl_core::contract::store::{OpenSession, RevokeSession, RotateToken, TokenRo
 use etl_core::model::{Rotation, Session, SessionId, TokenHash, UserId};
 
 use super::users;
-use super::{AccountsConn, Answered, Arg, each, row, rows};
+use super::{Answered, Arg, SqlConn, each, row, rows};
 use crate::fault::{Fault, Result};
 use crate::rows::Columns;
 
 /// The sessions of a user, the newest first.
-pub async fn sessions<C: AccountsConn>(conn: &mut C, user: UserId) -> Result<Vec<Session>> {
-    let found = conn.rows(C::SQL.sessions, vec![Arg::id(user)]).await?;
+pub async fn sessions<C: SqlConn>(conn: &mut C, user: UserId) -> Result<Vec<Session>> {
+    let found = conn.rows(C::ACCOUNTS.sessions, vec![Arg::id(user)]).await?;
     found.iter().map(rows::session).collect()
 }
 
-async fn to_change<C: AccountsConn>(conn: &mut C, id: SessionId) -> Result<Option<Session>> {
-    let found = row(conn, C::SQL.session_to_change, vec![Arg::id(id)]).await?;
+async fn to_change<C: SqlConn>(conn: &mut C, id: SessionId) -> Result<Option<Session>> {
+    let found = row(conn, C::ACCOUNTS.session_to_change, vec![Arg::id(id)]).await?;
     found.as_ref().map(rows::session).transpose()
 }
 
-async fn refresh<C: AccountsConn>(conn: &mut C, hash: TokenHash) -> Result<Option<C::Row>> {
-    row(conn, C::SQL.refresh, vec![Arg::bytes(&hash.0)]).await
+async fn refresh<C: SqlConn>(conn: &mut C, hash: TokenHash) -> Result<Option<C::Row>> {
+    row(conn, C::ACCOUNTS.refresh, vec![Arg::bytes(&hash.0)]).await
 }
 
-async fn insert_refresh<C: AccountsConn>(
+async fn insert_refresh<C: SqlConn>(
     conn: &mut C,
     hash: TokenHash,
     session: SessionId,
 ) -> Result<()> {
     let args = vec![Arg::bytes(&hash.0), Arg::id(session)];
-    conn.write(C::SQL.insert_refresh, args).await?;
+    conn.write(C::ACCOUNTS.insert_refresh, args).await?;
     Ok(())
 }
 
-async fn write<C: AccountsConn>(conn: &mut C, session: &Session) -> Result<()> {
+async fn write<C: SqlConn>(conn: &mut C, session: &Session) -> Result<()> {
     let args = vec![
         Arg::id(session.id),
         Arg::text(&session.client),
@@ -42,24 +42,24 @@ async fn write<C: AccountsConn>(conn: &mut C, session: &Session) -> Result<()> {
         Arg::at_if(session.revoked_at),
         Arg::at(session.ends_at()),
     ];
-    conn.write(C::SQL.write_session, args).await?;
+    conn.write(C::ACCOUNTS.write_session, args).await?;
     Ok(())
 }
 
 /// Begins sessions.
-pub async fn open_session<C: AccountsConn>(
+pub async fn open_session<C: SqlConn>(
     conn: &mut C,
     inputs: &[&OpenSession],
 ) -> Answered<Option<Session>> {
     each!(conn, inputs, open)
 }
 
-async fn open<C: AccountsConn>(conn: &mut C, open: &OpenSession) -> Result<Option<Session>> {
+async fn open<C: SqlConn>(conn: &mut C, open: &OpenSession) -> Result<Option<Session>> {
     let user = users::to_change(conn, open.user).await?;
     if !user.is_some_and(|user| user.may_open(open.epoch)) {
         return Ok(None);
     }
-    let same = row(conn, C::SQL.session, vec![Arg::id(open.id)]).await?;
+    let same = row(conn, C::ACCOUNTS.session, vec![Arg::id(open.id)]).await?;
     if same.is_some() || refresh(conn, open.token).await?.is_some() {
         return Err(Fault::illegal("the session or its token is there already"));
     }
@@ -74,20 +74,20 @@ async fn open<C: AccountsConn>(conn: &mut C, open: &OpenSession) -> Result<Optio
         Arg::at(session.idle_at),
         Arg::at(session.ends_at()),
     ];
-    conn.write(C::SQL.insert_session, args).await?;
+    conn.write(C::ACCOUNTS.insert_session, args).await?;
     insert_refresh(conn, open.token, session.id).await?;
     Ok(Some(session))
 }
 
 /// Exchanges refresh tokens.
-pub async fn rotate_token<C: AccountsConn>(
+pub async fn rotate_token<C: SqlConn>(
     conn: &mut C,
     inputs: &[&RotateToken],
 ) -> Answered<TokenRotation> {
     each!(conn, inputs, rotate)
 }
 
-async fn rotate<C: AccountsConn>(conn: &mut C, rotate: &RotateToken) -> Result<TokenRotation> {
+async fn rotate<C: SqlConn>(conn: &mut C, rotate: &RotateToken) -> Result<TokenRotation> {
     let Some(old) = refresh(conn, rotate.old).await? else {
         return Ok(TokenRotation::Unknown);
     };
@@ -116,7 +116,7 @@ async fn rotate<C: AccountsConn>(conn: &mut C, rotate: &RotateToken) -> Result<T
             Arg::at(now),
             Arg::bytes(&rotate.new.0),
         ];
-        conn.write(C::SQL.exchange_refresh, args).await?;
+        conn.write(C::ACCOUNTS.exchange_refresh, args).await?;
         insert_refresh(conn, rotate.new, id).await?;
     }
     write(conn, &session).await?;
@@ -124,14 +124,11 @@ async fn rotate<C: AccountsConn>(conn: &mut C, rotate: &RotateToken) -> Result<T
 }
 
 /// Ends sessions.
-pub async fn revoke_session<C: AccountsConn>(
-    conn: &mut C,
-    inputs: &[&RevokeSession],
-) -> Answered<bool> {
+pub async fn revoke_session<C: SqlConn>(conn: &mut C, inputs: &[&RevokeSession]) -> Answered<bool> {
     each!(conn, inputs, revoke)
 }
 
-async fn revoke<C: AccountsConn>(conn: &mut C, revoke: &RevokeSession) -> Result<bool> {
+async fn revoke<C: SqlConn>(conn: &mut C, revoke: &RevokeSession) -> Result<bool> {
     let session = to_change(conn, revoke.session).await?;
     let Some(mut session) = session.filter(|session| session.user_id == revoke.user) else {
         return Ok(false);

@@ -8,25 +8,25 @@ use etl_core::contract::store::{
 use etl_core::model::{Cursor, Page, PageRequest, Timestamp, User, UserId, email_key};
 use uuid::Uuid;
 
-use super::{AccountsConn, Answered, Arg, each, row, rows};
+use super::{Answered, Arg, SqlConn, each, row, rows};
 use crate::fault::{Fault, Result};
 use crate::rows::Columns;
 
 /// A user by id.
-pub async fn user<C: AccountsConn>(conn: &mut C, id: UserId) -> Result<Option<User>> {
-    let found = row(conn, C::SQL.user, vec![Arg::id(id)]).await?;
+pub async fn user<C: SqlConn>(conn: &mut C, id: UserId) -> Result<Option<User>> {
+    let found = row(conn, C::ACCOUNTS.user, vec![Arg::id(id)]).await?;
     found.as_ref().map(rows::user).transpose()
 }
 
 /// A user by address.
-pub async fn user_by_email<C: AccountsConn>(conn: &mut C, email: &str) -> Result<Option<User>> {
+pub async fn user_by_email<C: SqlConn>(conn: &mut C, email: &str) -> Result<Option<User>> {
     let key = Arg::Text(Some(email_key(email).into()));
-    let found = row(conn, C::SQL.user_by_email, vec![key]).await?;
+    let found = row(conn, C::ACCOUNTS.user_by_email, vec![key]).await?;
     found.as_ref().map(rows::user).transpose()
 }
 
 /// A page of users, by id.
-pub async fn users<C: AccountsConn>(conn: &mut C, request: &PageRequest) -> Result<Page<User>> {
+pub async fn users<C: SqlConn>(conn: &mut C, request: &PageRequest) -> Result<Page<User>> {
     let after = match &request.cursor {
         None => UserId(Uuid::nil()),
         Some(cursor) => cursor.0.parse().map_err(|_| {
@@ -38,7 +38,7 @@ pub async fn users<C: AccountsConn>(conn: &mut C, request: &PageRequest) -> Resu
     };
     let limit = request.limit.clamp(1, 500);
     let args = vec![Arg::id(after), Arg::Int(Some(limit as i64 + 1))];
-    let found = conn.rows(C::SQL.users, args).await?;
+    let found = conn.rows(C::ACCOUNTS.users, args).await?;
     let items = found.iter().take(limit).map(rows::user);
     let items = items.collect::<Result<Vec<_>>>()?;
     let last = items.last().filter(|_| found.len() > limit);
@@ -47,37 +47,39 @@ pub async fn users<C: AccountsConn>(conn: &mut C, request: &PageRequest) -> Resu
 }
 
 /// A user whom nobody else changes up to the end of the transaction.
-pub(super) async fn to_change<C: AccountsConn>(conn: &mut C, id: UserId) -> Result<Option<User>> {
-    let found = row(conn, C::SQL.user_to_change, vec![Arg::id(id)]).await?;
+pub(super) async fn to_change<C: SqlConn>(conn: &mut C, id: UserId) -> Result<Option<User>> {
+    let found = row(conn, C::ACCOUNTS.user_to_change, vec![Arg::id(id)]).await?;
     found.as_ref().map(rows::user).transpose()
 }
 
-async fn write<C: AccountsConn>(conn: &mut C, user: &User) -> Result<()> {
-    conn.write(C::SQL.write_user, rows::of_user(user)).await?;
+async fn write<C: SqlConn>(conn: &mut C, user: &User) -> Result<()> {
+    conn.write(C::ACCOUNTS.write_user, rows::of_user(user))
+        .await?;
     Ok(())
 }
 
 /// Ends what was handed out to a user before.
-async fn revoke_all<C: AccountsConn>(conn: &mut C, user: UserId) -> Result<()> {
+async fn revoke_all<C: SqlConn>(conn: &mut C, user: UserId) -> Result<()> {
     let now = Arg::at(conn.now());
-    conn.write(C::SQL.revoke_sessions, vec![Arg::id(user), now])
+    conn.write(C::ACCOUNTS.revoke_sessions, vec![Arg::id(user), now])
         .await?;
-    conn.write(C::SQL.drop_tokens, vec![Arg::id(user)]).await?;
+    conn.write(C::ACCOUNTS.drop_tokens, vec![Arg::id(user)])
+        .await?;
     Ok(())
 }
 
 /// Whether another user than this one has the address.
-async fn email_is_taken<C: AccountsConn>(conn: &mut C, email: &str, by: UserId) -> Result<bool> {
+async fn email_is_taken<C: SqlConn>(conn: &mut C, email: &str, by: UserId) -> Result<bool> {
     let owner = user_by_email(conn, email).await?;
     Ok(owner.is_some_and(|owner| owner.id != by))
 }
 
 /// Whether nobody could administer any more once this user is none who can.
-async fn is_last_admin<C: AccountsConn>(conn: &mut C, user: &User) -> Result<bool> {
+async fn is_last_admin<C: SqlConn>(conn: &mut C, user: &User) -> Result<bool> {
     if !user.is_active_admin() {
         return Ok(false);
     }
-    let others = row(conn, C::SQL.other_admins, vec![Arg::id(user.id)]).await?;
+    let others = row(conn, C::ACCOUNTS.other_admins, vec![Arg::id(user.id)]).await?;
     others.map_or(Ok(true), |others| Ok(others.int(0)? == 0))
 }
 
@@ -90,17 +92,17 @@ fn stale(user: &User, expected: Option<u64>) -> Option<UserWrite> {
 }
 
 /// Makes users.
-pub async fn create_user<C: AccountsConn>(
+pub async fn create_user<C: SqlConn>(
     conn: &mut C,
     inputs: &[&CreateUser],
 ) -> Answered<UserCreated> {
     each!(conn, inputs, create)
 }
 
-async fn create<C: AccountsConn>(conn: &mut C, create: &CreateUser) -> Result<UserCreated> {
-    conn.rows(C::SQL.lock_users, Vec::new()).await?;
+async fn create<C: SqlConn>(conn: &mut C, create: &CreateUser) -> Result<UserCreated> {
+    conn.rows(C::ACCOUNTS.lock_users, Vec::new()).await?;
     let is_first_only = create.others == Others::Refused;
-    if is_first_only && row(conn, C::SQL.any_user, Vec::new()).await?.is_some() {
+    if is_first_only && row(conn, C::ACCOUNTS.any_user, Vec::new()).await?.is_some() {
         return Ok(UserCreated::NotFirst);
     }
     if user(conn, create.id).await?.is_some() {
@@ -110,20 +112,18 @@ async fn create<C: AccountsConn>(conn: &mut C, create: &CreateUser) -> Result<Us
         return Ok(UserCreated::EmailTaken);
     }
     let user = create.clone().made(conn.now());
-    conn.write(C::SQL.insert_user, rows::of_user(&user)).await?;
+    conn.write(C::ACCOUNTS.insert_user, rows::of_user(&user))
+        .await?;
     Ok(UserCreated::Created(user.into()))
 }
 
 /// Edits users.
-pub async fn update_user<C: AccountsConn>(
-    conn: &mut C,
-    inputs: &[&UpdateUser],
-) -> Answered<UserWrite> {
+pub async fn update_user<C: SqlConn>(conn: &mut C, inputs: &[&UpdateUser]) -> Answered<UserWrite> {
     each!(conn, inputs, update)
 }
 
-async fn update<C: AccountsConn>(conn: &mut C, update: &UpdateUser) -> Result<UserWrite> {
-    conn.rows(C::SQL.lock_users, Vec::new()).await?;
+async fn update<C: SqlConn>(conn: &mut C, update: &UpdateUser) -> Result<UserWrite> {
+    conn.rows(C::ACCOUNTS.lock_users, Vec::new()).await?;
     let Some(before) = to_change(conn, update.id).await? else {
         return Ok(UserWrite::Unknown);
     };
@@ -145,15 +145,12 @@ async fn update<C: AccountsConn>(conn: &mut C, update: &UpdateUser) -> Result<Us
 }
 
 /// Removes users.
-pub async fn remove_user<C: AccountsConn>(
-    conn: &mut C,
-    inputs: &[&RemoveUser],
-) -> Answered<UserWrite> {
+pub async fn remove_user<C: SqlConn>(conn: &mut C, inputs: &[&RemoveUser]) -> Answered<UserWrite> {
     each!(conn, inputs, remove)
 }
 
-async fn remove<C: AccountsConn>(conn: &mut C, remove: &RemoveUser) -> Result<UserWrite> {
-    conn.rows(C::SQL.lock_users, Vec::new()).await?;
+async fn remove<C: SqlConn>(conn: &mut C, remove: &RemoveUser) -> Result<UserWrite> {
+    conn.rows(C::ACCOUNTS.lock_users, Vec::new()).await?;
     let Some(user) = to_change(conn, remove.id).await? else {
         return Ok(UserWrite::Unknown);
     };
@@ -163,20 +160,17 @@ async fn remove<C: AccountsConn>(conn: &mut C, remove: &RemoveUser) -> Result<Us
     if is_last_admin(conn, &user).await? {
         return Ok(UserWrite::LastAdmin);
     }
-    conn.write(C::SQL.remove_user, vec![Arg::id(user.id)])
+    conn.write(C::ACCOUNTS.remove_user, vec![Arg::id(user.id)])
         .await?;
     Ok(UserWrite::Written(user.into()))
 }
 
 /// Ends all sessions of users.
-pub async fn end_sessions<C: AccountsConn>(
-    conn: &mut C,
-    inputs: &[&EndSessions],
-) -> Answered<bool> {
+pub async fn end_sessions<C: SqlConn>(conn: &mut C, inputs: &[&EndSessions]) -> Answered<bool> {
     each!(conn, inputs, end)
 }
 
-async fn end<C: AccountsConn>(conn: &mut C, end: &EndSessions) -> Result<bool> {
+async fn end<C: SqlConn>(conn: &mut C, end: &EndSessions) -> Result<bool> {
     let Some(mut user) = to_change(conn, end.user).await? else {
         return Ok(false);
     };
@@ -187,7 +181,7 @@ async fn end<C: AccountsConn>(conn: &mut C, end: &EndSessions) -> Result<bool> {
 }
 
 /// Lets the model change a user, and writes what it made of them. `None` if there is none.
-async fn change<C: AccountsConn, T>(
+async fn change<C: SqlConn, T>(
     conn: &mut C,
     id: UserId,
     change: impl FnOnce(&mut User, Timestamp) -> T,
@@ -204,14 +198,11 @@ async fn change<C: AccountsConn, T>(
 }
 
 /// Begins sign-ins.
-pub async fn admit_login<C: AccountsConn>(
-    conn: &mut C,
-    inputs: &[&AdmitLogin],
-) -> Answered<LoginGate> {
+pub async fn admit_login<C: SqlConn>(conn: &mut C, inputs: &[&AdmitLogin]) -> Answered<LoginGate> {
     each!(conn, inputs, admit)
 }
 
-async fn admit<C: AccountsConn>(conn: &mut C, login: &AdmitLogin) -> Result<LoginGate> {
+async fn admit<C: SqlConn>(conn: &mut C, login: &AdmitLogin) -> Result<LoginGate> {
     let gate = change(conn, login.user, |user, now| {
         LoginGate::of(user.admit(now), now)
     });
@@ -219,24 +210,24 @@ async fn admit<C: AccountsConn>(conn: &mut C, login: &AdmitLogin) -> Result<Logi
 }
 
 /// Notes sign-ins that succeeded.
-pub async fn login_succeeded<C: AccountsConn>(
+pub async fn login_succeeded<C: SqlConn>(
     conn: &mut C,
     inputs: &[&LoginSucceeded],
 ) -> Answered<bool> {
     each!(conn, inputs, succeed)
 }
 
-async fn succeed<C: AccountsConn>(conn: &mut C, login: &LoginSucceeded) -> Result<bool> {
+async fn succeed<C: SqlConn>(conn: &mut C, login: &LoginSucceeded) -> Result<bool> {
     let succeeded = change(conn, login.user, User::signed_in).await?;
     Ok(succeeded.is_some())
 }
 
 /// Changes second factors.
-pub async fn change_mfa<C: AccountsConn>(conn: &mut C, inputs: &[&ChangeMfa]) -> Answered<bool> {
+pub async fn change_mfa<C: SqlConn>(conn: &mut C, inputs: &[&ChangeMfa]) -> Answered<bool> {
     each!(conn, inputs, change_factor)
 }
 
-async fn change_factor<C: AccountsConn>(conn: &mut C, wish: &ChangeMfa) -> Result<bool> {
+async fn change_factor<C: SqlConn>(conn: &mut C, wish: &ChangeMfa) -> Result<bool> {
     let changed = change(conn, wish.user, |user, now| {
         user.change_mfa(&wish.change, now)
     });

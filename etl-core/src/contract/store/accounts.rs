@@ -119,10 +119,11 @@ pub trait Accounts: Send + Sync + fmt::Debug + 'static {
     async fn forget_ended(&self, forget: ForgetEnded) -> Result<u64>;
 }
 
-/// What a server keeps: what runs its jobs, and who may sign in. Implemented for whatever has both roles; never by hand.
-pub trait ServerStore: super::Store + Accounts {}
+/// What a server keeps: what runs its jobs, who may sign in, and who did what. Implemented for whatever has all the roles; never by
+/// hand.
+pub trait ServerStore: super::Store + Accounts + super::AuditLog {}
 
-impl<T> ServerStore for T where T: super::Store + Accounts + ?Sized {}
+impl<T> ServerStore for T where T: super::Store + Accounts + super::AuditLog + ?Sized {}
 
 /// Who is to be a user.
 #[derive(Clone, PartialEq, Eq)]

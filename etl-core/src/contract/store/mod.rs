@@ -1,6 +1,8 @@
 //! The store contract, split by who asks and not by table.
 
 mod accounts;
+mod audit;
+pub mod audited;
 mod catalog;
 mod credentials;
 mod error;
@@ -17,6 +19,8 @@ pub use accounts::{
     RevokeApiKey, RevokeSession, RotateToken, ServerStore, TakeToken, TokenRotation, UpdateUser,
     UserCreated, UserWrite,
 };
+pub use audit::{AuditLog, SealAudit};
+pub use audited::Audited;
 pub use catalog::{Catalog, PipelineFilter, PutPipeline, StoredPipeline};
 pub use credentials::{CredentialStore, CredentialWrite, PutCredential, Reseal, SealedCredential};
 pub use error::{Result, StoreError, StoreErrorKind};

@@ -18,7 +18,7 @@ use crate::model::{
 #[async_trait]
 impl JobStore for MemoryStore {
     async fn submit(&self, job: NewJob) -> Result<Submitted> {
-        self.change(job, |state, job, now| state.submit(job, now))
+        self.change(job, State::submit)
     }
 
     async fn waiting(&self, older_than: Duration, limit: usize) -> Result<Vec<Hint>> {

@@ -66,8 +66,8 @@ impl Audited<bool> for ChangeMfa {
             MfaChange::SetRecoveryCodes(_) => "mfa.set_recovery_codes",
             MfaChange::UseRecoveryCode(_) => "mfa.use_recovery_code",
             MfaChange::Disable => "mfa.disable",
-            // Every sign-in has one: the session is noted.
-            MfaChange::AcceptStep { .. } => return None,
+            // Every sign-in has one, and its session is noted; another key changes nothing for anybody.
+            MfaChange::AcceptStep { .. } | MfaChange::Reseal { .. } => return None,
         };
         outcome.then(|| AuditEntry::new(action, "user", self.user))
     }

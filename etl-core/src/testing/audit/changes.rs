@@ -156,7 +156,7 @@ pub(super) async fn every_kind_of_change_is_noted_and_no_secret(fixture: &dyn Au
                 prefix: "etl_ak_1".into(),
                 hash: TokenHash([8; 32]),
                 scopes: vec!["jobs:read".into()],
-                ttl: Some(Duration::from_secs(60)),
+                ttl: Some(Duration::from_mins(1)),
             };
             store.create_api_key(key).await.unwrap().unwrap();
             let revoke = RevokeApiKey { user, id };
@@ -189,7 +189,7 @@ pub(super) async fn every_kind_of_change_is_noted_and_no_secret(fixture: &dyn Au
             let put = |steps: &[&str]| {
                 let mut document = a_pipeline("p");
                 for step in steps {
-                    document = document.step(*step);
+                    document = document.step(step);
                 }
                 let mut document = document.build();
                 Arc::make_mut(&mut document).schedule = Some("@daily".into());

@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::{Extension, Json};
-use etl_core::model::{Role, SessionId, UserId};
+use etl_core::model::{Page, Role, SessionId, UserId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Api;
 use super::answer::Done;
 use super::body::Body;
+use super::extract::Id;
 use super::problem::Problem;
-use super::users::email;
+use super::users::{ShownSession, email, sessions_of};
 use crate::identity::{
     ACCESS_TOKEN_LIFE, Client, Enrolment, Permission, Principal, Secret, SignedIn, Tokens,
     Verification,
@@ -141,6 +142,8 @@ pub(super) struct Me {
     id: UserId,
     email: String,
     role: Role,
+    /// Whether a second factor is asked for.
+    mfa_enabled: bool,
     /// None for an API key.
     session_id: Option<SessionId>,
     /// What they may do.
@@ -205,17 +208,41 @@ pub(super) async fn logout(
     Ok(Done)
 }
 
-pub(super) async fn me(Extension(principal): Extension<Principal>) -> Json<Me> {
+pub(super) async fn me(
+    State(api): State<Arc<Api>>,
+    Extension(principal): Extension<Principal>,
+) -> Result<Json<Me>, Problem> {
+    let user = api.accounts.user(principal.user).await?;
+    let user = user.ok_or_else(Problem::not_found)?;
     let permissions = Permission::all().filter(|permission| principal.may(*permission));
-    Json(Me {
+    Ok(Json(Me {
         id: principal.user,
         permissions: permissions
             .map(|permission| permission.to_string())
             .collect(),
         session_id: principal.session(),
         role: principal.role,
-        email: principal.name,
-    })
+        mfa_enabled: user.mfa.is_on(),
+        email: user.email,
+    }))
+}
+
+/// The sessions of whoever asks that are not forgotten yet, the newest first, in one page.
+pub(super) async fn sessions(
+    State(api): State<Arc<Api>>,
+    Extension(principal): Extension<Principal>,
+) -> Result<Json<Page<ShownSession>>, Problem> {
+    sessions_of(&api, principal.user).await.map(Json)
+}
+
+/// Ends one of them.
+pub(super) async fn end_session(
+    State(api): State<Arc<Api>>,
+    Extension(principal): Extension<Principal>,
+    Id(session): Id<SessionId>,
+) -> Result<Done, Problem> {
+    let ended = api.identity.end_session(principal.user, session).await?;
+    ended.then_some(Done).ok_or_else(Problem::not_found)
 }
 
 /// Another password. Every session ends, and a new one begins.

@@ -16,7 +16,7 @@ use super::problem::Problem;
 /// How many items a page has if nobody says.
 const LIMIT: usize = 50;
 /// How many it may have.
-const LARGEST_LIMIT: usize = 500;
+pub(super) const LARGEST_LIMIT: usize = 500;
 
 /// How `limit` is described. It is read by [`page`].
 pub(super) struct Limit;

@@ -101,6 +101,14 @@ fn routes() -> Vec<Route> {
         Route::post("/api/v1/auth/logout", Access::InPerson, auth::logout)
             .says("Ends the session that asks"),
         Route::known("/api/v1/auth/me", auth::me).says("Who has signed in, and what they may do"),
+        Route::own("/api/v1/auth/sessions", auth::sessions)
+            .says("The sessions of whoever asks, the newest first"),
+        Route::delete(
+            "/api/v1/auth/sessions/{id}",
+            Access::InPerson,
+            auth::end_session,
+        )
+        .says("Ends a session of whoever asks"),
         Route::post("/api/v1/auth/password", Access::InPerson, auth::password)
             .says("Another password: every session ends and a new one begins"),
         Route::post("/api/v1/auth/mfa/enroll", Access::InPerson, auth::enroll)

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::Api;
 use super::answer::{Created, Done, Versioned};
 use super::body::Body;
-use super::extract::{Id, IfMatch, Limit, Query, page};
+use super::extract::{Id, IfMatch, LARGEST_LIMIT, Limit, Query, page};
 use super::problem::Problem;
 use crate::identity::{Secret, email_fault};
 
@@ -225,11 +225,17 @@ pub(super) async fn sessions(
     if api.accounts.user(user).await?.is_none() {
         return Err(Problem::not_found());
     }
+    sessions_of(&api, user).await.map(Json)
+}
+
+/// The newest sessions of a user.
+pub(super) async fn sessions_of(api: &Api, user: UserId) -> Result<Page<ShownSession>, Problem> {
     let sessions = api.accounts.sessions(user).await?;
-    Ok(Json(Page {
-        items: sessions.into_iter().map(ShownSession::from).collect(),
+    let newest = sessions.into_iter().take(LARGEST_LIMIT);
+    Ok(Page {
+        items: newest.map(ShownSession::from).collect(),
         next_cursor: None,
-    }))
+    })
 }
 
 /// Takes the second factor of a user away who lost it, and ends their sessions.

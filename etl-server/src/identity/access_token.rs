@@ -57,7 +57,7 @@ impl Claims {
     }
 
     /// Whether a token that says this is good at this time.
-    fn is_good(&self, now: Timestamp) -> bool {
+    pub(super) fn is_good(&self, now: Timestamp) -> bool {
         let now = seconds(now);
         let longest = LIFE.as_secs() as i64;
         let is_ours = self.iss == ISSUER && self.aud == AUDIENCE;

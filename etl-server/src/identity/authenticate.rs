@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::access_token::{self, Claims, Flaw};
 use super::principal::{Authenticate, Kind, Principal, Refused};
-use super::secret::TokenKind;
+use super::secret::{TokenKind, hash_of};
 use super::{Identity, Known};
 
 #[async_trait]
@@ -59,15 +59,28 @@ impl Identity {
         })
     }
 
-    async fn claims(&self, token: &str) -> Result<Claims, Flaw> {
+    async fn claims(&self, token: &str) -> Result<Arc<Claims>, Flaw> {
         let now = self.clock.now();
-        match access_token::read(token, &*self.keys.get().await, now) {
+        // A signature costs more than everything else of a request that only looks.
+        let hash = hash_of(token.as_bytes());
+        if let Some(claims) = self.checked.get(&hash) {
+            return if claims.is_good(now) {
+                Ok(claims)
+            } else {
+                Err(Flaw::NotGood)
+            };
+        }
+        let looked_at = Instant::now();
+        let read = match access_token::read(token, &*self.keys.get().await, now) {
             // Another process may sign with a key that came into the file just now.
             Err(Flaw::UnknownKey) => {
                 access_token::read(token, &*self.keys.for_stranger().await, now)
             }
             read => read,
-        }
+        };
+        let claims = Arc::new(read?);
+        self.checked.note(hash, Arc::clone(&claims), looked_at);
+        Ok(claims)
     }
 
     /// The user with their live sessions, as they were at most a moment ago.

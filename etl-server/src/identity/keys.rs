@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::secret::{NoChance, Secret, TokenKind, chance};
 
 /// How long the key file is not looked at again.
-const FRESH: Duration = Duration::from_mins(1);
+const FRESH: Duration = Duration::from_secs(10);
 /// How long it is not looked at again for tokens of keys that are not known.
 const FRESH_FOR_STRANGERS: Duration = Duration::from_secs(5);
 
@@ -100,7 +100,7 @@ impl Keys {
         }
     }
 
-    /// The keys of now, as they were at most a minute ago.
+    /// The keys of now, as they were a few seconds ago.
     pub(super) async fn get(&self) -> Arc<KeySet> {
         self.not_older_than(FRESH).await
     }

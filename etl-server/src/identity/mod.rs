@@ -46,6 +46,7 @@ pub(crate) use secret::{Secret, TokenKind};
 pub(crate) use session::Tokens;
 pub(crate) use sign_in::SignedIn;
 
+use access_token::Claims;
 use recent::Recent;
 use throttle::Throttle;
 
@@ -60,6 +61,8 @@ pub(crate) struct Identity {
     clock: Arc<dyn Clock>,
     passwords: Passwords,
     throttle: Throttle,
+    /// What access tokens say that were checked.
+    checked: Recent<TokenHash, Arc<Claims>>,
     /// Users with their live sessions, as access tokens need them.
     users: Recent<UserId, Arc<Known>>,
     /// Users by the keys of their programs.
@@ -95,6 +98,7 @@ impl Identity {
             clock,
             passwords: Passwords::new(),
             throttle: Throttle::new(),
+            checked: Recent::new(),
             users: Recent::new(),
             by_key: Recent::new(),
         }

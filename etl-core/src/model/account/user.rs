@@ -201,6 +201,31 @@ mod tests {
     }
 
     #[test]
+    fn of_a_million_guesses_in_a_day_a_hundred_are_looked_at() {
+        let day = Duration::from_hours(24);
+        let mut user = User {
+            id: UserId(uuid::Uuid::nil()),
+            email: "ana@example.org".into(),
+            password_hash: String::new(),
+            role: Role::Viewer,
+            is_active: true,
+            version: 1,
+            epoch: 1,
+            failed_logins: 0,
+            locked_until: None,
+            last_login_at: None,
+            mfa: Mfa::default(),
+            created_at: Timestamp::from_micros(0),
+            updated_at: Timestamp::from_micros(0),
+        };
+        let begun = Timestamp::from_micros(0);
+        let looked_at = (0..1_000_000)
+            .filter(|guess| user.admit(begun + day * *guess / 1_000_000).is_ok())
+            .count();
+        assert!((90..120).contains(&looked_at), "{looked_at}");
+    }
+
+    #[test]
     fn addresses_are_the_same_whatever_their_capitals() {
         assert_eq!(email_key("Ana@Example.ORG"), email_key("aNA@example.org"));
         assert_ne!(email_key("ana@example.org"), email_key("ana@example.com"));

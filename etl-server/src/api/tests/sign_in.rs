@@ -542,6 +542,31 @@ async fn an_admin_ends_the_sessions_of_a_user() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_sees_a_session_of_theirs_that_is_not_theirs_ends_it() {
+    let (scene, ana) = Scene::with_ana().await;
+    let other = scene.tokens(ANA).await;
+    let me = scene.get("/auth/me", access(&other)).await.body;
+    let sessions = scene.get("/auth/sessions", access(&ana)).await.body;
+    assert_eq!(sessions["items"].as_array().unwrap().len(), 2);
+    assert_eq!(sessions["items"][0]["id"], me["session_id"]);
+    let path = format!("/auth/sessions/{}", me["session_id"].as_str().unwrap());
+    let (_, _) = scene.user(&ana, "bia@example.org", "admin").await;
+    let bia = scene.tokens("bia@example.org").await;
+    let end = |tokens: Value| {
+        let (scene, path) = (&scene, &path);
+        async move {
+            let sent = scene.send("DELETE", path, access(&tokens), &[], None);
+            sent.await
+        }
+    };
+    end(bia).await.is_problem(404);
+    assert_eq!(end(ana.clone()).await.status, 204);
+    end(ana.clone()).await.is_problem(404);
+    scene.get("/jobs", access(&other)).await.is_problem(401);
+    assert_eq!(scene.get("/jobs", access(&ana)).await.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_api_key_does_what_its_scopes_name_and_is_shown_once() {
     let (scene, ana) = Scene::with_ana().await;
     let body = json!({ "name": "ci", "scopes": ["jobs:read", "users:read"], "expires_in_days": 1 });

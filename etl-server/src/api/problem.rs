@@ -170,7 +170,7 @@ impl From<IdentityError> for Problem {
         match error {
             IdentityError::Refused(_) => Self::new(
                 StatusCode::UNAUTHORIZED,
-                "what was sent does not let you in",
+                "what was sent does not let you in, or so much failed before that nothing is looked at for up to 15 minutes",
             ),
             IdentityError::Wait(wait) => Self::wait(wait),
             IdentityError::Crowded(_) => Self::new(

@@ -6,9 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use etl_core::contract::StoreError;
 
-use etl_core::contract::store::{
-    Accounts, ChangeMfa, EndSessions, FailToken, LoginSucceeded, PutToken, TakeToken,
-};
+use etl_core::contract::store::{Accounts, ChangeMfa, EndSessions, FailToken, PutToken, TakeToken};
 use etl_core::model::{
     MfaChange, OneTimeToken, Page, PageRequest, Purpose, Timestamp, TokenHash, User, UserId,
 };
@@ -101,8 +99,7 @@ impl Identity {
     ) -> Result<Enrolment, IdentityError> {
         let enrol = async {
             let user = self.shown(user, password).await?;
-            let succeeded = LoginSucceeded { user: user.id };
-            self.accounts.login_succeeded(succeeded).await?;
+            self.succeeded(&user).await?;
             let secret = chance::<20>()?;
             let sealed = self
                 .vault

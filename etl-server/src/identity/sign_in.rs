@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use etl_core::contract::store::{AdmitLogin, LoginGate, LoginSucceeded, UpdateUser, UserWrite};
-use etl_core::model::{User, UserEdit, UserId, email_key};
+use etl_core::model::{TokenHash, User, UserEdit, UserId, email_key};
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
@@ -80,18 +80,19 @@ impl Identity {
         user: Option<User>,
         password: &Secret,
     ) -> Result<User, IdentityError> {
+        let guessed = guessed(email);
+        let admitted = self.throttle.admit_guess(guessed);
+        admitted.map_err(IdentityError::Wait)?;
         // The store is asked about somebody in any case.
         let id = user
             .as_ref()
             .map_or_else(|| UserId(Uuid::now_v7()), |user| user.id);
-        match self.accounts.admit_login(AdmitLogin { user: id }).await? {
-            LoginGate::Open => {}
-            LoginGate::Locked { wait, .. } => return Err(IdentityError::Wait(wait)),
-            LoginGate::Unknown => {
-                let stranger = hash_of(email_key(email).as_bytes());
-                let admitted = self.throttle.admit_stranger(stranger);
-                admitted.map_err(IdentityError::Wait)?;
-            }
+        let gate = self.accounts.admit_login(AdmitLogin { user: id }).await?;
+        self.throttle.guessed(guessed);
+        if let LoginGate::Locked { until, .. } = gate {
+            // Others have guessed elsewhere. It is answered as all that is wrong: only who is a user can be locked.
+            tracing::info!(user = %id, %until, "no sign-in is looked at");
+            return Err(IdentityError::Refused("the user has to wait"));
         }
         let hash = user.as_ref().map(|user| &*user.password_hash);
         let verified = self.passwords.verify(password, hash).await?;
@@ -128,11 +129,18 @@ impl Identity {
         user: &User,
         client: &Client,
     ) -> Result<Tokens, IdentityError> {
-        let succeeded = LoginSucceeded { user: user.id };
-        self.accounts.login_succeeded(succeeded).await?;
+        self.succeeded(user).await?;
         let tokens = self.open_session(user, client).await?;
         tracing::info!(user = %user.id, address = %client.address, "signed in");
         Ok(tokens)
+    }
+
+    /// Forgets what failed before.
+    pub(super) async fn succeeded(&self, user: &User) -> Result<(), IdentityError> {
+        let succeeded = LoginSucceeded { user: user.id };
+        self.accounts.login_succeeded(succeeded).await?;
+        self.throttle.forgive(guessed(&user.email));
+        Ok(())
     }
 
     /// The user of a session, who has shown again that they know their password.
@@ -187,4 +195,9 @@ impl Identity {
             None => Ok(self.passwords.hash(password).await?),
         }
     }
+}
+
+/// What guesses at a user's password are counted by.
+fn guessed(email: &str) -> TokenHash {
+    hash_of(email_key(email).as_bytes())
 }

@@ -1,5 +1,6 @@
-//! How often sign-ins may fail: from one address, and from all of them; and for addresses of mail that nobody has, so that they
-//! can't be told from those that somebody has. Counts are this process's own. What is counted for each user is the store's.
+//! How often sign-ins may fail: from one address, from all of them, and of one user, whether there is such a user or not, so that it
+//! can't be told. Counts are this process's own. The store counts for each user too, over all processes, and has the last word; but
+//! what it says is never told by another answer than that of a wrong password.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -26,7 +27,7 @@ pub(super) struct Throttle(Mutex<Counts>);
 struct Counts {
     addresses: HashMap<IpAddr, Bucket>,
     all: Bucket,
-    strangers: HashMap<TokenHash, Stranger>,
+    users: HashMap<TokenHash, Guessed>,
 }
 
 /// Failures that drain off evenly over an hour.
@@ -36,9 +37,9 @@ struct Bucket {
     empty_at: Option<Instant>,
 }
 
-/// Somebody whom the store does not know.
+/// Somebody whose password is guessed, by the rule that the store has.
 #[derive(Debug)]
-struct Stranger {
+struct Guessed {
     failures: u32,
     not_before: Instant,
 }
@@ -110,30 +111,44 @@ impl Throttle {
         }
     }
 
-    /// Begins a sign-in of somebody whom the store does not know, by the rule that it has for those whom it does.
+    /// Begins a guess at a user's password. It counts as failed until it is [forgiven](Self::forgive).
     ///
     /// # Errors
     /// How long nothing is looked at.
-    pub(super) fn admit_stranger(&self, email: TokenHash) -> Result<(), Duration> {
+    pub(super) fn admit_guess(&self, user: TokenHash) -> Result<(), Duration> {
         let now = Instant::now();
         let mut counts = self.counts();
-        make_room(&mut counts.strangers, |stranger| {
-            stranger.not_before + HOUR <= now
+        make_room(&mut counts.users, |guessed| {
+            guessed.not_before + HOUR <= now
         });
-        if counts.strangers.len() >= MOST && !counts.strangers.contains_key(&email) {
+        if counts.users.len() >= MOST && !counts.users.contains_key(&user) {
             return Ok(());
         }
-        let stranger = counts.strangers.entry(email).or_insert(Stranger {
+        let guessed = counts.users.entry(user).or_insert(Guessed {
             failures: 0,
             not_before: now,
         });
-        let wait = stranger.not_before.saturating_duration_since(now);
+        let wait = guessed.not_before.saturating_duration_since(now);
         if !wait.is_zero() {
             return Err(wait);
         }
-        stranger.failures = stranger.failures.saturating_add(1);
-        stranger.not_before = now + login_delay(stranger.failures);
+        guessed.failures = guessed.failures.saturating_add(1);
+        guessed.not_before = now + login_delay(guessed.failures);
         Ok(())
+    }
+
+    /// The store has counted the guess as well: the wait begins then, so that it is over there when it is over here.
+    pub(super) fn guessed(&self, user: TokenHash) {
+        let mut counts = self.counts();
+        if let Some(guessed) = counts.users.get_mut(&user) {
+            let until = Instant::now() + login_delay(guessed.failures);
+            guessed.not_before = guessed.not_before.max(until);
+        }
+    }
+
+    /// The user has signed in: what failed before is forgotten.
+    pub(super) fn forgive(&self, user: TokenHash) {
+        self.counts().users.remove(&user);
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
@@ -225,26 +240,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_not_known_waits_like_who_is() {
+    async fn whose_password_is_guessed_waits_longer_each_time_until_it_was_right() {
         let throttle = Throttle::new();
-        let stranger = hash_of(b"nobody@example.org");
+        let user = hash_of(b"ana@example.org");
         for _ in 0..5 {
-            assert_eq!(throttle.admit_stranger(stranger), Ok(()));
+            assert_eq!(throttle.admit_guess(user), Ok(()));
         }
-        assert_eq!(
-            throttle.admit_stranger(stranger),
-            Err(Duration::from_secs(1))
-        );
-        assert!(
-            throttle
-                .admit_stranger(hash_of(b"other@example.org"))
-                .is_ok()
-        );
+        assert_eq!(throttle.admit_guess(user), Err(Duration::from_secs(1)));
+        assert!(throttle.admit_guess(hash_of(b"bia@example.org")).is_ok());
         advance(Duration::from_secs(1)).await;
-        assert_eq!(throttle.admit_stranger(stranger), Ok(()));
-        assert_eq!(
-            throttle.admit_stranger(stranger),
-            Err(Duration::from_secs(2))
-        );
+        assert_eq!(throttle.admit_guess(user), Ok(()));
+        // The store was slow to count it.
+        advance(Duration::from_secs(1)).await;
+        throttle.guessed(user);
+        assert_eq!(throttle.admit_guess(user), Err(Duration::from_secs(2)));
+        throttle.forgive(user);
+        for _ in 0..5 {
+            assert_eq!(throttle.admit_guess(user), Ok(()));
+        }
     }
 }

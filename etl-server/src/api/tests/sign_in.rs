@@ -32,7 +32,7 @@ struct Scene {
     asked: Asked,
     identity: Arc<Identity>,
     clock: Arc<Moved>,
-    _folder: tempfile::TempDir,
+    folder: Arc<tempfile::TempDir>,
 }
 
 impl Scene {
@@ -40,6 +40,10 @@ impl Scene {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(Moved(AtomicI64::new(1_800_000_000_000_000)));
         let store = Arc::new(MemoryStore::new(clock.clone()));
+        Self::over(store, clock, folder.into())
+    }
+
+    fn over(store: Arc<MemoryStore>, clock: Arc<Moved>, folder: Arc<tempfile::TempDir>) -> Self {
         let identity = an_identity(store.clone(), clock.clone(), folder.path());
         let identity = Arc::new(identity);
         let router = router(Api {
@@ -55,8 +59,14 @@ impl Scene {
             asked: Asked { store, router },
             identity,
             clock,
-            _folder: folder,
+            folder,
         }
+    }
+
+    /// Another server over the same store.
+    fn beside(&self) -> Self {
+        let store = self.asked.store.clone();
+        Self::over(store, self.clock.clone(), self.folder.clone())
     }
 
     /// With Ana as the first admin, and her tokens.
@@ -342,14 +352,30 @@ async fn whether_there_is_a_user_can_not_be_told() {
         }
         assert_eq!(known.body, unknown.body);
     }
-    // The store's clock stands still, and so does what it has somebody wait.
     for email in [ANA, "nobody@example.org"] {
         let waits = scene.login(email, PASSWORD).await;
         waits.is_problem(429);
         assert_eq!(waits.headers["retry-after"], "1", "{email}");
     }
     scene.clock.by(Duration::from_secs(1));
+    tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(scene.login(ANA, PASSWORD).await.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nor_can_it_be_told_by_asking_another_server() {
+    let (scene, _) = Scene::with_ana().await;
+    let other = scene.beside();
+    for email in [ANA, "nobody@example.org"] {
+        for _ in 0..5 {
+            scene.login(email, "not the password").await.is_problem(401);
+        }
+        scene.login(email, PASSWORD).await.is_problem(429);
+        // The store knows that Ana has to wait, and nothing of the other one.
+        other.login(email, PASSWORD).await.is_problem(401);
+    }
+    scene.clock.by(Duration::from_secs(1));
+    assert_eq!(other.login(ANA, PASSWORD).await.status, 200);
 }
 
 #[tokio::test(start_paused = true)]

@@ -446,7 +446,7 @@ async fn an_observer_hears_each_fact_once_and_how_long_it_took() {
                 status,
                 took,
                 ..
-            } => Some((&*pipeline.name, *status, took.as_secs() >= 40)),
+            } => Some((&*pipeline.name, *status, took.unwrap().as_secs() >= 40)),
             _ => None,
         })
         .collect();

@@ -8,8 +8,8 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Execute, Row, SqliteConnection};
 
 use crate::{
-    SqliteStore, accounts, audit, catalog, claim, commit, credentials, journal, lease, letters,
-    log_days, put_off, retention, schedules, steps, submit,
+    SqliteStore, accounts, audit, catalog, claim, commit, credentials, figures, journal, lease,
+    letters, log_days, put_off, retention, schedules, steps, submit,
 };
 
 /// Statements whose order comes from an index too.
@@ -52,6 +52,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("credentials::RESEAL", credentials::RESEAL),
     ("credentials::IS_THERE", credentials::IS_THERE),
     ("credentials::REMOVE", credentials::REMOVE),
+    ("figures::BACKLOG", figures::BACKLOG),
     ("journal::JOB", journal::JOB),
     ("journal::LAST_LINES", journal::LAST_LINES),
     ("lease::ASK", lease::ASK),

@@ -31,8 +31,8 @@ pub enum Observation {
         status: JobStatus,
         /// What made it.
         trigger: TriggerType,
-        /// How long since it was first claimed.
-        took: Duration,
+        /// How long since it was first claimed; `None` if it never was.
+        took: Option<Duration>,
     },
     /// A step execution ended: a step, an item of a fan-out, or the fan-out as a whole after its items.
     StepEnded {
@@ -42,6 +42,10 @@ pub enum Observation {
         status: StepStatus,
         /// How long since its first attempt; `None` if it had none, or had it under another lease.
         took: Option<Duration>,
+        /// Rows that it handled. Those of a fan-out are its items'.
+        rows: u64,
+        /// Bytes that it moved, likewise.
+        bytes: u64,
     },
     /// An attempt failed or was lost and will be repeated. One that was given back is none.
     StepRetried {
@@ -50,4 +54,11 @@ pub enum Observation {
     },
     /// A step failed for good and became a dead letter.
     Buried,
+    /// This process has lost a job that it had under a lease: it could not renew the lease in time, or somebody else has the job.
+    LeaseLost,
+    /// A schedule fired and made a job.
+    Fired {
+        /// How long after the job was to be made.
+        lag: Duration,
+    },
 }

@@ -7,6 +7,7 @@ mod catalog;
 mod commit;
 mod credentials;
 mod events;
+mod figures;
 mod hooks;
 mod jobs;
 mod journal;

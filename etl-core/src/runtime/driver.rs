@@ -219,6 +219,11 @@ impl Driver {
             } => {
                 self.stops.remove(key);
             }
+            Input::LeaseLost => {
+                if let Some(observed) = &mut self.observed {
+                    observed.lost();
+                }
+            }
             _ => {}
         }
     }

@@ -72,6 +72,10 @@ impl Held {
         }
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
     pub(crate) fn holds(&self, job: JobId) -> bool {
         self.lock().contains_key(&job)
     }

@@ -36,7 +36,7 @@ pub use intake::{Intake, IntakeError, Trigger};
 pub use reaper::Reaper;
 pub use retention::Retention;
 pub use scheduler::{Round, Scheduler};
-pub use service::Runtime;
+pub use service::{Load, Runtime};
 pub use settings::{Backends, Scope, Settings};
 pub use worker::{Ended, Worker};
 

@@ -20,6 +20,7 @@ pub(crate) struct Observed {
     begun: HashMap<StepKey, Timestamp>,
     /// What is true with the commit under way.
     decided: Vec<Observation>,
+    is_lost: bool,
 }
 
 impl Observed {
@@ -31,6 +32,7 @@ impl Observed {
             started_at: job.started_at,
             begun: HashMap::new(),
             decided: Vec::new(),
+            is_lost: false,
         }
     }
 
@@ -44,17 +46,22 @@ impl Observed {
                         pipeline: self.pipeline.clone(),
                         status: *to,
                         trigger: self.trigger,
-                        took: commit.at.since(self.started_at),
+                        took: Some(commit.at.since(self.started_at)),
                     });
                 }
                 Change::Step { key, to, patch, .. } => {
                     let connector = || Arc::clone(&plan.step(key.step).connector_type);
                     if to.is_terminal() {
                         let begun = self.begun.remove(key);
+                        // Its row has the sums of its items, which are told one by one.
+                        let is_sum = key.item.is_none() && plan.step(key.step).for_each.is_some();
+                        let own = |count: Option<u64>| count.filter(|_| !is_sum).unwrap_or(0);
                         self.decided.push(Observation::StepEnded {
                             connector: connector(),
                             status: *to,
                             took: begun.map(|begun| commit.at.since(begun)),
+                            rows: own(patch.rows_processed),
+                            bytes: own(patch.bytes_transferred),
                         });
                     } else if *to == StepStatus::Running {
                         // Only of a first attempt is it known here that there was none before.
@@ -83,6 +90,15 @@ impl Observed {
             for observation in &decided {
                 self.observer.observe(observation);
             }
+        } else {
+            self.lost();
+        }
+    }
+
+    /// The lease is gone. However often it is heard of, it is told once.
+    pub(crate) fn lost(&mut self) {
+        if !std::mem::replace(&mut self.is_lost, true) {
+            self.observer.observe(&Observation::LeaseLost);
         }
     }
 }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::intake::{Trigger, new_job};
 use crate::contract::store::{Fire, FireOutcome, Fired, Result, ScheduleStore, StoreErrorKind};
+use crate::contract::{Observation, Observer};
 use crate::model::{By, Catchup, JobId, Schedule, Timestamp, TriggerType};
 use crate::schedule::Timetable;
 
@@ -26,6 +27,7 @@ const MISSED_AFTER: Duration = Duration::from_mins(5);
 #[derive(Debug, Clone)]
 pub struct Scheduler {
     store: Arc<dyn ScheduleStore>,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 /// What one round of a scheduler did.
@@ -40,7 +42,17 @@ pub struct Round {
 impl Scheduler {
     /// For the schedules of this store.
     pub fn new(store: Arc<dyn ScheduleStore>) -> Self {
-        Self { store }
+        Self {
+            store,
+            observer: None,
+        }
+    }
+
+    /// Tells this one of fires that make jobs.
+    #[must_use]
+    pub fn observed(mut self, observer: Option<Arc<dyn Observer>>) -> Self {
+        self.observer = observer;
+        self
     }
 
     /// One round: decides the first undecided fire of each schedule that is due. There may be more as long as any were
@@ -55,10 +67,12 @@ impl Scheduler {
         let mut decisions = Vec::with_capacity(due.schedules.len());
         for schedule in &due.schedules {
             let fire = decide(schedule, due.now);
-            decisions.extend(fire.map(|fire| (Arc::clone(&schedule.pipeline.name), fire)));
+            let lag = schedule.next_start_at.map(|start| due.now.since(start));
+            let lag = lag.unwrap_or_default();
+            decisions.extend(fire.map(|fire| (Arc::clone(&schedule.pipeline.name), lag, fire)));
         }
         let decided = decisions.into_iter();
-        let fires = decided.map(|(pipeline, fire)| self.fire(pipeline, fire));
+        let fires = decided.map(|(pipeline, lag, fire)| self.fire(pipeline, lag, fire));
         let mut fires = stream::iter(fires).buffer_unordered(AT_ONCE);
         let mut round = Round::default();
         let mut failed = None;
@@ -79,11 +93,16 @@ impl Scheduler {
     }
 
     /// Stores a decision. Answers how many jobs it made and how many fires it decided.
-    async fn fire(&self, pipeline: Arc<str>, fire: Fire) -> Result<(usize, usize)> {
+    async fn fire(&self, pipeline: Arc<str>, lag: Duration, fire: Fire) -> Result<(usize, usize)> {
         let is_job = matches!(fire.outcome, FireOutcome::Job(_));
         let nominal = fire.nominal;
         match self.store.fire(fire).await {
-            Ok(Fired::Fired) => Ok((usize::from(is_job), 1)),
+            Ok(Fired::Fired) => {
+                if let Some(observer) = self.observer.as_ref().filter(|_| is_job) {
+                    observer.observe(&Observation::Fired { lag });
+                }
+                Ok((usize::from(is_job), 1))
+            }
             Ok(Fired::Known) => Ok((0, 1)),
             // Another scheduler was faster, or somebody changed the schedule.
             Ok(Fired::Lost) => Ok((0, 0)),

@@ -95,7 +95,8 @@ impl Runtime {
             )),
         ];
         if let Some(period) = settings.schedule {
-            let scheduler = Scheduler::new(backends.store.clone());
+            let scheduler =
+                Scheduler::new(backends.store.clone()).observed(backends.observer.clone());
             let schedule = schedule(scheduler, Arc::clone(&nudge), period);
             services.push(tokio::spawn(until(stop.clone(), schedule)));
         }
@@ -128,6 +129,11 @@ impl Runtime {
     /// What it works with.
     pub fn backends(&self) -> &Backends {
         &self.backends
+    }
+
+    /// What tells how much it has to do, also while it is shut down.
+    pub fn load(&self) -> Load {
+        Load(self.held.clone())
     }
 
     /// Accepts a job and has it taken up. When it answers, the job is remembered: under `id`, or it is the one that the
@@ -200,6 +206,17 @@ impl Runtime {
                 tracing::warn!("a service did not end in time");
             }
         }
+    }
+}
+
+/// How much a runtime has to do.
+#[derive(Debug, Clone)]
+pub struct Load(Held);
+
+impl Load {
+    /// How many jobs it has under a lease.
+    pub fn jobs(&self) -> usize {
+        self.0.count()
     }
 }
 

@@ -227,6 +227,11 @@ async fn refuse(
         changes: engine::give_up(job, error.clone()),
     };
     let at = changes.at;
+    let observe = |observation| {
+        if let Some(observer) = &shared.backends.observer {
+            observer.observe(&observation);
+        }
+    };
     let committed = commit(&*shared.backends.store, changes);
     tokio::pin!(committed);
     loop {
@@ -234,23 +239,27 @@ async fn refuse(
             biased;
             verdict = &mut committed => match verdict {
                 Verdict::Applied | Verdict::AlreadyApplied => break,
-                Verdict::Lost { now } => return now,
+                Verdict::Lost { now } => {
+                    observe(Observation::LeaseLost);
+                    return now;
+                }
             },
             input = inputs.recv() => match input {
                 // Its end was asked for: it ends anyway.
                 Some(Input::Cancel { .. }) => {}
-                _ => return JobStatus::Running,
+                _ => {
+                    observe(Observation::LeaseLost);
+                    return JobStatus::Running;
+                }
             },
         }
     }
-    if let Some(observer) = &shared.backends.observer {
-        observer.observe(&Observation::JobEnded {
-            pipeline: job.pipeline.clone(),
-            status: JobStatus::Failed,
-            trigger: job.trigger_type,
-            took: at.since(job.started_at),
-        });
-    }
+    observe(Observation::JobEnded {
+        pipeline: job.pipeline.clone(),
+        status: JobStatus::Failed,
+        trigger: job.trigger_type,
+        took: Some(at.since(job.started_at)),
+    });
     shared.notices.tell(vec![Event {
         job_id: job.id,
         at,

@@ -10,10 +10,10 @@ use tokio::sync::watch;
 
 use crate::contract::Store;
 use crate::contract::store::{
-    Catalog, ClaimRequest, Claimed, CredentialStore, CredentialWrite, Due, Fire, Fired, HookStore,
-    JobStore, Journal, LeaseState, PipelineFilter, PutCredential, PutPipeline, ReapRequest, Reseal,
-    Result, RetentionStore, ScheduleStore, SealedCredential, SettledHook, StoreError,
-    StoreErrorKind, StoredPipeline, Submitted, WaitingHook,
+    Catalog, ClaimRequest, Claimed, CredentialStore, CredentialWrite, Due, Figures, Fire, Fired,
+    HookStore, JobStore, Journal, LeaseState, PipelineFilter, PutCredential, PutPipeline,
+    ReapRequest, Reseal, Result, RetentionStore, ScheduleStore, SealedCredential, SettledHook,
+    StoreError, StoreErrorKind, StoredPipeline, Submitted, WaitingHook,
 };
 use crate::model::{
     Commit, CredentialId, DeadLetter, FireRecord, Hint, HookRow, JobFilter, JobId, JobRecord,
@@ -365,5 +365,13 @@ impl Journal for Flaky {
 
     async fn hooks(&self, job: JobId) -> Result<Vec<HookRow>> {
         self.read("hooks", self.inner.hooks(job)).await
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl Figures for Flaky {
+    async fn backlog(&self, most: u64) -> Result<u64> {
+        self.read("backlog", self.inner.backlog(most)).await
     }
 }

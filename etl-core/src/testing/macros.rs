@@ -242,6 +242,9 @@ macro_rules! __store_cases {
                 expired_jobs_are_listed_oldest_first_in_pages,
                 logs_wait_to_be_archived_from_the_end_of_their_job_on,
             }
+            figures {
+                the_backlog_is_the_jobs_that_wait_up_to_a_number,
+            }
             journal {
                 lines_are_kept_in_order_and_numbered_by_job,
                 lines_of_an_ended_job_are_kept,

@@ -6,6 +6,7 @@ pub mod audited;
 mod catalog;
 mod credentials;
 mod error;
+mod figures;
 mod hooks;
 mod jobs;
 mod journal;
@@ -24,6 +25,7 @@ pub use audited::Audited;
 pub use catalog::{Catalog, PipelineFilter, PutPipeline, StoredPipeline};
 pub use credentials::{CredentialStore, CredentialWrite, PutCredential, Reseal, SealedCredential};
 pub use error::{Result, StoreError, StoreErrorKind};
+pub use figures::Figures;
 pub use hooks::{HookStore, SettledHook, WaitingHook};
 pub use jobs::{ClaimRequest, Claimed, JobStore, LeaseState, ReapRequest, Submitted};
 pub use journal::Journal;
@@ -35,7 +37,14 @@ pub use schedules::{Due, Fire, FireOutcome, Fired, ScheduleStore};
 /// # Contract
 /// Between the runtime and a database. Conformance: `etl_core::store_conformance!`; the in-memory store is the reference.
 pub trait Store:
-    JobStore + Catalog + ScheduleStore + CredentialStore + HookStore + RetentionStore + Journal
+    JobStore
+    + Catalog
+    + ScheduleStore
+    + CredentialStore
+    + HookStore
+    + RetentionStore
+    + Journal
+    + Figures
 {
 }
 
@@ -47,6 +56,7 @@ impl<T> Store for T where
         + HookStore
         + RetentionStore
         + Journal
+        + Figures
         + ?Sized
 {
 }

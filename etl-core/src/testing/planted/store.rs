@@ -10,10 +10,10 @@ use async_trait::async_trait;
 use super::Bug;
 use crate::contract::Clock;
 use crate::contract::store::{
-    Catalog, ClaimRequest, Claimed, CredentialStore, CredentialWrite, Due, Fire, FireOutcome,
-    Fired, HookStore, JobStore, Journal, LeaseState, PipelineFilter, PutCredential, PutPipeline,
-    ReapRequest, Reseal, Result, RetentionStore, ScheduleStore, SealedCredential, SettledHook,
-    StoreErrorKind, StoredPipeline, Submitted, WaitingHook,
+    Catalog, ClaimRequest, Claimed, CredentialStore, CredentialWrite, Due, Figures, Fire,
+    FireOutcome, Fired, HookStore, JobStore, Journal, LeaseState, PipelineFilter, PutCredential,
+    PutPipeline, ReapRequest, Reseal, Result, RetentionStore, ScheduleStore, SealedCredential,
+    SettledHook, StoreErrorKind, StoredPipeline, Submitted, WaitingHook,
 };
 use crate::memory::MemoryStore;
 use crate::model::{
@@ -428,5 +428,12 @@ impl Journal for Planted {
 
     async fn hooks(&self, job: JobId) -> Result<Vec<HookRow>> {
         self.inner.hooks(job).await
+    }
+}
+
+#[async_trait]
+impl Figures for Planted {
+    async fn backlog(&self, most: u64) -> Result<u64> {
+        self.inner.backlog(most).await
     }
 }

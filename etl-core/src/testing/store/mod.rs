@@ -6,6 +6,7 @@ mod change;
 mod claim;
 mod commit;
 mod credential;
+mod figures;
 mod hook;
 mod journal;
 mod lease;

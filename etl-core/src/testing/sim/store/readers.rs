@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{Line, SimStore, bent};
 use crate::contract::store::{
-    Catalog, CredentialStore, CredentialWrite, Due, Fire, Fired, HookStore, Journal,
+    Catalog, CredentialStore, CredentialWrite, Due, Figures, Fire, Fired, HookStore, Journal,
     PipelineFilter, PutCredential, PutPipeline, Reseal, Result, RetentionStore, ScheduleStore,
     SealedCredential, SettledHook, StoredPipeline, WaitingHook,
 };
@@ -204,5 +204,13 @@ impl Journal for SimStore {
 
     async fn hooks(&self, job: JobId) -> Result<Vec<HookRow>> {
         self.call("hooks", self.sim.memory.hooks(job)).await
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl Figures for SimStore {
+    async fn backlog(&self, most: u64) -> Result<u64> {
+        self.call("backlog", self.sim.memory.backlog(most)).await
     }
 }

@@ -37,6 +37,8 @@ pub(crate) struct Config {
     pub(crate) storage_url: String,
     /// Where a deployment listens.
     pub(crate) bind: String,
+    /// Where it answers `/metrics`; if nowhere else, at `bind`, as long as that is this machine's own.
+    pub(crate) metrics_bind: Option<String>,
     /// The keys that open stored credentials.
     pub(crate) master_key_file: PathBuf,
     /// Where traces go.
@@ -73,6 +75,7 @@ impl Default for Config {
             events_url: None,
             storage_url: "file://.etl/data".into(),
             bind: "127.0.0.1:8000".into(),
+            metrics_bind: None,
             master_key_file: ".etl/master.key".into(),
             otlp_endpoint: None,
             log_format: None,
@@ -89,12 +92,13 @@ impl Default for Config {
     }
 }
 
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "database_url",
     "queue_url",
     "events_url",
     "storage_url",
     "bind",
+    "metrics_bind",
     "master_key_file",
     "otlp_endpoint",
     "log_format",

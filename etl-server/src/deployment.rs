@@ -12,6 +12,7 @@ use etl_core::memory::{MemoryEvents, MemoryQueue};
 use etl_core::registry::Registry;
 use etl_core::runtime::{Scope, SystemClock};
 use etl_core::sdk::{Etl, EtlBuilder};
+use etl_metrics::{Metrics, Timed};
 use etl_queue_amqp::{AmqpOptions, AmqpQueue};
 use etl_redis::{RateLimiter, Redis, RedisOptions};
 use etl_store_postgres::PostgresStore;
@@ -62,6 +63,12 @@ impl OpenStore {
             store: store.clone(),
             handle: Handle::Postgres(store),
         }
+    }
+
+    /// The same, and how long it takes to answer is counted.
+    pub(crate) fn timed(mut self, metrics: &Metrics) -> Self {
+        self.store = Arc::new(Timed::new(self.store, metrics.clone()));
+        self
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn Store> {

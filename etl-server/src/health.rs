@@ -12,13 +12,12 @@ use axum::{Json, Router};
 use etl_core::contract::Store;
 use etl_core::contract::store::JobStore;
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
+
+use crate::recent::Recent;
 
 /// How long a dependency may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long what a dependency answered is told again.
-const FRESH: Duration = Duration::from_secs(1);
 /// `/health` and `/ready`, which everybody may ask.
 pub(crate) fn router(store: Arc<dyn Store>, draining: Arc<AtomicBool>) -> Router {
     let watched = Watched {
@@ -43,29 +42,6 @@ struct Watched {
 struct Seen {
     milliseconds: u128,
     problem: Option<&'static str>,
-}
-
-/// An answer that is good for a while. Of those who ask meanwhile one has it found, and all are told it.
-#[derive(Debug)]
-struct Recent<T>(Mutex<Option<(Instant, T)>>);
-
-impl<T: Copy> Recent<T> {
-    fn new() -> Self {
-        Self(Mutex::new(None))
-    }
-
-    /// The answer of before, or else the one that is to be found.
-    async fn get(&self, find: impl Future<Output = T>) -> T {
-        let mut last = self.0.lock().await;
-        match *last {
-            Some((since, found)) if since.elapsed() < FRESH => found,
-            _ => {
-                let found = find.await;
-                *last = Some((Instant::now(), found));
-                found
-            }
-        }
-    }
 }
 
 impl Watched {
@@ -114,8 +90,6 @@ async fn ready(State(watched): State<Arc<Watched>>) -> (StatusCode, Json<Value>)
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
-
     use axum::body::{Body, to_bytes};
     use axum::http::Request;
     use etl_core::memory::MemoryStore;
@@ -143,22 +117,5 @@ mod tests {
             let body: Value = serde_json::from_slice(&body).unwrap();
             assert_eq!(body["status"], said, "{path}");
         }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_answer_is_told_again_for_a_second() {
-        let (recent, asked) = (Recent::new(), AtomicUsize::new(0));
-        let ask = || {
-            recent.get(async {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                asked.fetch_add(1, Ordering::SeqCst) + 1
-            })
-        };
-        let all = tokio::join!(ask(), ask(), ask());
-        assert_eq!(all, (1, 1, 1));
-        tokio::time::advance(Duration::from_millis(900)).await;
-        assert_eq!(ask().await, 1);
-        tokio::time::advance(Duration::from_millis(100)).await;
-        assert_eq!(ask().await, 2);
     }
 }

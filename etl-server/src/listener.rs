@@ -37,14 +37,20 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The longest head of a request, in bytes.
 const LONGEST_HEAD: usize = 16 * 1024;
 
-/// Listens on `bind` (`HOST:PORT`).
-pub(crate) async fn listen(bind: &str) -> Result<TcpListener, Failure> {
-    TcpListener::bind(bind).await.map_err(|error| {
+/// Listens on `bind` (`HOST:PORT`), which the configuration has under `key`. The address is where, also for port 0.
+pub(crate) async fn listen(key: &str, bind: &str) -> Result<(TcpListener, SocketAddr), Failure> {
+    let listening = async {
+        let listener = TcpListener::bind(bind).await?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    listening.await.map_err(|error: std::io::Error| {
         unreachable(format!("{bind} can't be listened on"))
             .because(error)
-            .hint(
-                "another process may have it: choose another by `bind` or ETL_BIND, port 0 for any",
-            )
+            .hint(format!(
+                "another process may have it: choose another by `{key}` or ETL_{}, port 0 for any",
+                key.to_uppercase()
+            ))
     })
 }
 
@@ -160,8 +166,7 @@ mod tests {
     const ASK_LAST: &[u8] = b"GET / HTTP/1.1\r\nhost: etl\r\nconnection: close\r\n\r\n";
 
     async fn a_server(app: Router) -> (SocketAddr, Listening) {
-        let listener = listen("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let (listener, address) = listen("bind", "127.0.0.1:0").await.unwrap();
         (address, serve(listener, app))
     }
 

@@ -16,6 +16,8 @@ mod failure;
 mod health;
 mod identity;
 mod listener;
+mod metrics;
+mod recent;
 mod storage;
 mod telemetry;
 mod view;

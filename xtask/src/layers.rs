@@ -46,6 +46,7 @@ pub(crate) fn check() -> Result<()> {
     for folder in [
         "etl-core",
         "etl-connectors",
+        "etl-metrics",
         "etl-queue-amqp",
         "etl-redis",
         "etl-store-postgres",

@@ -393,8 +393,8 @@ async fn browsers_are_told_to_make_nothing_of_an_answer() {
 #[tokio::test]
 async fn health_is_answered_beside_it_without_signing_in() {
     let Asked { store, router } = an_api(RefuseAll);
-    let listener = crate::listener::listen("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let listening = crate::listener::listen("bind", "127.0.0.1:0").await;
+    let (listener, address) = listening.unwrap();
     let app = crate::health::router(store, Arc::default()).merge(router);
     let _server = crate::listener::serve(listener, app);
     for (path, status) in [

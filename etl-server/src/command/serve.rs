@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use etl_core::contract::{Credentials, NoCredentials};
 use etl_core::runtime::{Backends, Runtime, Scope, Settings, SystemClock};
+use etl_metrics::Metrics;
 
 use super::interrupts::Interrupts;
 use crate::api::{self, Api, Proxies};
@@ -17,6 +18,7 @@ use crate::failure::{Exit, Failure};
 use crate::health;
 use crate::identity::Secret;
 use crate::listener;
+use crate::metrics::{self, Scraped};
 use crate::view::say;
 
 /// How often schedules are looked at.
@@ -30,8 +32,10 @@ pub(crate) async fn execute(config: &Config, args: &ServeArgs) -> Result<Exit, F
         config.tags.clone_from(&args.tags);
     }
     let opening = deployment::serve(&config);
+    let metrics = Metrics::new();
     let store = interrupts.unless_interrupted(opening).await?;
-    let served = serve(&config, &store, roles, &mut interrupts).await;
+    let store = store.timed(&metrics);
+    let served = serve(&config, &store, roles, metrics, &mut interrupts).await;
     store.close().await;
     served.map(|()| Exit::Success)
 }
@@ -71,6 +75,7 @@ async fn serve(
     config: &Config,
     store: &OpenStore,
     roles: Roles,
+    metrics: Metrics,
     interrupts: &mut Interrupts,
 ) -> Result<(), Failure> {
     // A wrong key is told before anything listens. Who runs no jobs needs none.
@@ -89,10 +94,23 @@ async fn serve(
         None => None,
     };
     let draining = Arc::new(AtomicBool::new(false));
-    let listener = listener::listen(&config.bind).await?;
-    let bound = listener.local_addr().map_err(|error| {
-        deployment::unreachable("the address that is listened on is not known").because(error)
-    })?;
+    let (listener, bound) = listener::listen("bind", &config.bind).await?;
+    let scraped = Arc::new(Scraped::new(
+        metrics.clone(),
+        Arc::clone(store.store()),
+        Arc::clone(&draining),
+    ));
+    let scraping = match &config.metrics_bind {
+        Some(bind) => {
+            let (listener, bound) = listener::listen("metrics_bind", bind).await?;
+            tracing::info!(address = %bound, "metrics");
+            Some(listener::serve(
+                listener,
+                metrics::router(Arc::clone(&scraped)),
+            ))
+        }
+        None => None,
+    };
     let mut app = health::router(Arc::clone(store.store()), Arc::clone(&draining));
     if let Some(identity) = &identity {
         app = app.merge(api::router(Api {
@@ -105,16 +123,23 @@ async fn serve(
             proxies: Proxies::new(config.trusted_proxies.clone()),
         }));
     }
+    // What is served says how much goes on here, which strangers need not know.
+    if scraping.is_none() && bound.ip().is_loopback() {
+        app = app.merge(metrics::router(Arc::clone(&scraped)));
+    }
     let listening = listener::serve(listener, app);
     // Others leave their jobs to it. With tags it would leave some lying.
     if roles.worker && config.tags.is_empty() {
         deployment::announce_worker(config)?;
     }
     let runtime = if roles.worker || roles.scheduler {
-        Some(start(config, store, roles, credentials)?)
+        Some(start(config, store, roles, metrics, credentials)?)
     } else {
         None
     };
+    if let Some(runtime) = runtime.as_ref().filter(|_| roles.worker) {
+        scraped.works(runtime.load(), config.max_jobs.get().into());
+    }
     let archiver = if config.log_archive && runtime.is_some() {
         Some(Archiver::new(store, deployment::artifacts(config)?).start())
     } else {
@@ -153,6 +178,9 @@ async fn serve(
         task.abort();
     }
     listening.stop().await;
+    if let Some(scraping) = scraping {
+        scraping.stop().await;
+    }
     tracing::info!("stopped");
     Ok(())
 }
@@ -170,6 +198,7 @@ fn start(
     config: &Config,
     store: &OpenStore,
     roles: Roles,
+    metrics: Metrics,
     credentials: Arc<dyn Credentials>,
 ) -> Result<Runtime, Failure> {
     let backends = Backends {
@@ -180,7 +209,7 @@ fn start(
         storage: deployment::artifacts(config)?,
         registry: Arc::new(deployment::registry()),
         clock: Arc::new(SystemClock),
-        observer: None,
+        observer: Some(Arc::new(metrics)),
     };
     let defaults = Settings::default();
     let settings = Settings {

@@ -61,6 +61,17 @@ impl Server {
         line["address"].as_str().unwrap().to_owned()
     }
 
+    /// Where it tells its metrics, if not where it listens.
+    pub fn metrics_address(&self) -> String {
+        let said = lines(&self.log);
+        let told = said
+            .iter()
+            .find(|line| line.contains("\"metrics\""))
+            .unwrap();
+        let line: serde_json::Value = serde_json::from_str(told).unwrap();
+        line["address"].as_str().unwrap().to_owned()
+    }
+
     /// The token by which the first admin is made, if it asks for one.
     pub fn setup_token(&self) -> Option<String> {
         let said = lines(&self.log);

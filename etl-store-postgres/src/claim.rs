@@ -5,7 +5,8 @@ use std::collections::{HashMap, HashSet};
 use etl_core::contract::StoreErrorKind;
 use etl_core::contract::store::{ClaimRequest, Claimed};
 use etl_core::model::{
-    Fence, JobId, JobSnapshot, LeaseRef, PipelineId, PipelineRef, StepSnapshot, Timestamp, WorkerId,
+    Fence, JobId, JobSnapshot, JobStatus, LeaseRef, LogLine, PipelineId, PipelineRef, StepSnapshot,
+    Timestamp, WorkerId,
 };
 use serde::Serialize;
 use sqlx::Row;
@@ -237,9 +238,15 @@ async fn write(
 ) -> Result<usize> {
     let mut count = 0;
     if !writes.is_empty() {
+        // What it tells of each job is the same of all.
+        let nobody = JobId(Uuid::nil());
+        let started = LogLine::of_own_move(nobody, JobStatus::Running, None, tx.now);
         let rows = sqlx::query(CLAIM)
             .bind(json(&writes)?)
             .bind(time(tx.now))
+            .bind(started.level.as_str())
+            .bind(started.message)
+            .bind(json(&started.metadata)?)
             .fetch_all(&mut *tx.conn)
             .await?;
         let mut by_job: HashMap<JobId, &PgRow> = HashMap::with_capacity(rows.len());
@@ -356,16 +363,20 @@ const RUNNING: &str = "
     SELECT count(*) FROM job_executions WHERE pipeline_id = $1::uuid AND status = 'running'";
 
 const CLAIM: &str = "
-    UPDATE job_executions j SET
-        status = 'running', worker_id = e.worker, fence = j.fence + 1, commit_seq = 0,
+    WITH claimed AS (UPDATE job_executions j SET
+        status = 'running', log_last_seq = j.log_last_seq + 1, worker_id = e.worker, fence = j.fence + 1, commit_seq = 0,
         lease_expires_at = e.until, started_at = coalesce(j.started_at, $2::timestamptz)
     FROM jsonb_to_recordset($1::jsonb) AS e(job uuid, worker text, until timestamptz),
         (SELECT id FROM job_executions
          WHERE id IN (SELECT (v->>'job')::uuid FROM jsonb_array_elements($1::jsonb) v) AND status IN ('pending', 'queued')
          ORDER BY id FOR NO KEY UPDATE SKIP LOCKED) free
     WHERE j.id = e.job AND j.id = free.id
-    RETURNING j.id::text, j.fence, j.pipeline_id::text, j.pipeline_version, j.trigger_type, etl_text(j.scheduled_for),
-        j.parameters::text, j.context::text, j.retry_attempt, etl_text(j.started_at), j.cancel_requested";
+    RETURNING j.*),
+    told AS (INSERT INTO job_logs (job_id, seq, timestamp, level, message, metadata)
+        SELECT id, log_last_seq, $2::timestamptz, $3, $4, $5::jsonb FROM claimed)
+    SELECT j.id::text, j.fence, j.pipeline_id::text, j.pipeline_version, j.trigger_type, etl_text(j.scheduled_for),
+        j.parameters::text, j.context::text, j.retry_attempt, etl_text(j.started_at), j.cancel_requested
+    FROM claimed j";
 
 const BEGUN: &str = "
     SELECT s.job_id::text, s.order_index::bigint, s.item_index::bigint, s.status, s.attempt::bigint, s.lost::bigint,

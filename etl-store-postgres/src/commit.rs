@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use etl_core::model::{Commit, JobId, Verdict};
 
+use crate::journal::insert_lines;
 use crate::lease;
 use crate::letters;
 use crate::steps;
@@ -12,7 +13,7 @@ use crate::text::json;
 use crate::writer::Tx;
 use etl_store_sql::Answers;
 use etl_store_sql::Result;
-use etl_store_sql::{CheckpointRow, ItemRow, JobMove, JobNow, Plan};
+use etl_store_sql::{CheckpointRow, ItemRow, JobMove, JobNow, LineRow, Plan};
 use etl_store_sql::{Columns, Touched, time};
 
 pub(crate) async fn commit(
@@ -44,6 +45,7 @@ async fn read_jobs(tx: &mut Tx<'_>, jobs: &HashSet<JobId>) -> Result<HashMap<Job
                 seq: row.number(3)?,
                 started_at: row.opt_parsed(4)?,
                 cancel: row.int(5)? != 0,
+                log_last_seq: row.int(6)?,
             };
             Ok((row.parsed(0)?, now))
         })
@@ -64,8 +66,10 @@ async fn write(tx: &mut Tx<'_>, plan: Plan) -> Result<()> {
         .job_writes
         .into_values()
         .partition(|write| write.status.is_some());
-    update_jobs(tx, MOVE_JOBS, &moved).await?;
-    update_jobs(tx, COUNT_COMMITS, &going_on).await?;
+    // With whichever is written first go the lines: an applied commit writes its job's row.
+    let mut lines = plan.lines;
+    update_jobs(tx, MOVE_JOBS, &mut lines, &moved).await?;
+    update_jobs(tx, COUNT_COMMITS, &mut lines, &going_on).await?;
     lease::end_handed_back(tx, &plan.ends).await
 }
 
@@ -100,9 +104,15 @@ async fn forget_checkpoints(tx: &mut Tx<'_>, keys: &[(JobId, u32, i64)]) -> Resu
     Ok(())
 }
 
-async fn update_jobs(tx: &mut Tx<'_>, sql: &'static str, writes: &[JobMove]) -> Result<()> {
+async fn update_jobs(
+    tx: &mut Tx<'_>,
+    sql: &'static str,
+    lines: &mut Vec<LineRow>,
+    writes: &[JobMove],
+) -> Result<()> {
     if !writes.is_empty() {
         sqlx::query(sql)
+            .bind(json(&std::mem::take(lines))?)
             .bind(json(writes)?)
             .execute(&mut *tx.conn)
             .await?;
@@ -111,7 +121,8 @@ async fn update_jobs(tx: &mut Tx<'_>, sql: &'static str, writes: &[JobMove]) -> 
 }
 
 const READ_JOBS: &str = "
-    SELECT j.id::text, j.status, j.fence, j.commit_seq, etl_text(j.started_at), (j.cancel_requested IS NOT NULL)::int::bigint
+    SELECT j.id::text, j.status, j.fence, j.commit_seq, etl_text(j.started_at), (j.cancel_requested IS NOT NULL)::int::bigint,
+        j.log_last_seq
     FROM job_executions j
     WHERE j.id IN (SELECT v::uuid FROM jsonb_array_elements_text($1::jsonb) v)
     ORDER BY j.id FOR NO KEY UPDATE";
@@ -134,19 +145,27 @@ const FORGET_CHECKPOINTS: &str = "
     DELETE FROM step_checkpoints c USING jsonb_array_elements($1::jsonb) e
     WHERE c.job_id = (e->>0)::uuid AND c.order_index = (e->>1)::int AND c.item_index = (e->>2)::int";
 
-const MOVE_JOBS: &str = "
+const MOVE_JOBS: &str = concat!(
+    "WITH lines AS (",
+    insert_lines!(),
+    ")
     UPDATE job_executions j SET
-        commit_seq = e.seq, status = e.status, lease_expires_at = NULL,
+        commit_seq = e.seq, log_last_seq = e.log_last_seq, status = e.status, lease_expires_at = NULL,
         waiting_since = coalesce(e.waiting_since, j.waiting_since),
         completed_at = e.completed_at, duration_ms = e.duration_ms,
         rows_processed = e.rows_processed, bytes_transferred = e.bytes_transferred,
         error_message = e.error_message, error_stack = e.error_stack
-    FROM jsonb_to_recordset($1::jsonb) AS e(
-        job uuid, seq bigint, status text, waiting_since timestamptz, completed_at timestamptz, duration_ms bigint,
+    FROM jsonb_to_recordset($2::jsonb) AS e(
+        job uuid, seq bigint, log_last_seq bigint, status text, waiting_since timestamptz, completed_at timestamptz, duration_ms bigint,
         rows_processed bigint, bytes_transferred bigint, error_message text, error_stack text)
-    WHERE j.id = e.job";
+    WHERE j.id = e.job"
+);
 
-const COUNT_COMMITS: &str = "
-    UPDATE job_executions j SET commit_seq = e.seq
-    FROM jsonb_to_recordset($1::jsonb) AS e(job uuid, seq bigint)
-    WHERE j.id = e.job";
+const COUNT_COMMITS: &str = concat!(
+    "WITH lines AS (",
+    insert_lines!(),
+    ")
+    UPDATE job_executions j SET commit_seq = e.seq, log_last_seq = e.log_last_seq
+    FROM jsonb_to_recordset($2::jsonb) AS e(job uuid, seq bigint, log_last_seq bigint)
+    WHERE j.id = e.job"
+);

@@ -8,6 +8,7 @@ use etl_core::contract::store::{Audited, LeaseState, ReapRequest, audited};
 use etl_core::model::{AuditEntry, Fence, JobId, JobStatus, LeaseRef, Timestamp, WorkerId};
 use serde::Serialize;
 
+use crate::journal;
 use crate::steps;
 use crate::text::json;
 use crate::writer::Tx;
@@ -183,6 +184,8 @@ async fn reap_one(tx: &mut Tx<'_>, request: &ReapRequest) -> Result<Vec<JobId>> 
             .bind(time(tx.now))
             .execute(&mut *tx.conn)
             .await?;
+        let back = back.iter().map(|job| (*job, JobStatus::Pending, None));
+        journal::tell(tx, &back.collect::<Vec<_>>()).await?;
     }
     Ok(expired)
 }
@@ -193,6 +196,8 @@ struct End {
     job: JobId,
     reason: Option<String>,
     duration_ms: Option<i64>,
+    #[serde(skip)]
+    started_at: Option<Timestamp>,
 }
 
 impl End {
@@ -206,6 +211,7 @@ impl End {
             job,
             reason,
             duration_ms: started_at.map(|started| etl_store_sql::millis(started, now)),
+            started_at,
         }
     }
 }
@@ -233,7 +239,9 @@ async fn end(tx: &mut Tx<'_>, ends: &[End]) -> Result<()> {
         .bind(time(tx.now))
         .execute(&mut *tx.conn)
         .await?;
-    Ok(())
+    let ended = ends.iter();
+    let ended = ended.map(|end| (end.job, JobStatus::Cancelled, end.started_at));
+    journal::tell(tx, &ended.collect::<Vec<_>>()).await
 }
 
 async fn read(tx: &mut Tx<'_>, jobs: &[JobId]) -> Result<HashMap<JobId, LeaseRow>> {

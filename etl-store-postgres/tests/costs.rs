@@ -101,6 +101,7 @@ async fn no_statement_of_a_jobs_life_reads_a_table_from_end_to_end() {
         lease,
         seq: 1,
         at: Timestamp::from_seconds(1),
+        lines: Vec::new(),
         changes: vec![
             moves(step, StepStatus::Running),
             moves(step, StepStatus::Success),

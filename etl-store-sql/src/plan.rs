@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::fault::{Fault, Result};
 use crate::letters::{LetterRow, StoredHook};
+use crate::lines::LineRow;
 use crate::rows::{count, item_column, json, time};
 use crate::steps::{self, StepNow, StepWrite};
 
@@ -28,6 +29,8 @@ pub struct JobNow {
     pub started_at: Option<Timestamp>,
     /// Whether its end was asked for.
     pub cancel: bool,
+    /// The number of the last line of its log.
+    pub log_last_seq: i64,
 }
 
 /// What becomes true of a job row.
@@ -35,7 +38,8 @@ pub struct JobNow {
 pub struct JobMove {
     job: JobId,
     seq: i64,
-    /// `None` while the job goes on; then only `seq` counts.
+    log_last_seq: i64,
+    /// `None` while the job goes on; then only the two numbers count.
     pub status: Option<&'static str>,
     waiting_since: Option<String>,
     completed_at: Option<String>,
@@ -73,6 +77,8 @@ pub struct Plan {
     pub letter_rows: Vec<LetterRow>,
     /// Hooks to insert.
     pub hook_rows: Vec<StoredHook>,
+    /// Lines of logs to insert.
+    pub lines: Vec<LineRow>,
     /// What becomes of the job rows.
     pub job_writes: HashMap<JobId, JobMove>,
     /// Jobs whose end was asked for and that are handed back: once all else is written, they end. When each started.
@@ -125,6 +131,7 @@ impl Plan {
         let write = self.job_writes.entry(id).or_insert_with(|| JobMove {
             job: id,
             seq: 0,
+            log_last_seq: 0,
             status: None,
             waiting_since: None,
             completed_at: None,
@@ -135,6 +142,11 @@ impl Plan {
             error_stack: None,
         });
         write.seq = count(commit.seq);
+        for line in &commit.lines {
+            job.log_last_seq += 1;
+            self.lines.push(LineRow::new(id, job.log_last_seq, line)?);
+        }
+        write.log_last_seq = job.log_last_seq;
         for change in &commit.changes {
             self.change(id, change, commit.at, now)?;
         }

@@ -120,6 +120,7 @@ async fn run(store: &SqliteStore, worker: WorkerId, job: NewJob) {
         lease,
         seq: 1,
         at,
+        lines: Vec::new(),
         changes: vec![step(StepStatus::Running, StepPatch::default())],
     };
     assert_eq!(store.commit(&[begin]).await.unwrap(), [Verdict::Applied]);
@@ -144,6 +145,7 @@ async fn run(store: &SqliteStore, worker: WorkerId, job: NewJob) {
         lease,
         seq: 2,
         at: SystemClock.now(),
+        lines: Vec::new(),
         changes: vec![
             step(StepStatus::Success, done),
             Change::Job {
@@ -196,6 +198,7 @@ async fn wide_job(store: &SqliteStore, steps: usize) {
             lease,
             seq,
             at: SystemClock.now(),
+            lines: Vec::new(),
             changes: moves(StepStatus::Running)
                 .chain(moves(StepStatus::Success))
                 .collect(),

@@ -5,11 +5,13 @@ use std::collections::{HashMap, HashSet};
 use etl_core::contract::StoreErrorKind;
 use etl_core::contract::store::{ClaimRequest, Claimed};
 use etl_core::model::{
-    Fence, JobId, JobSnapshot, LeaseRef, PipelineId, PipelineRef, StepSnapshot, Timestamp, WorkerId,
+    Fence, JobId, JobSnapshot, JobStatus, LeaseRef, PipelineId, PipelineRef, StepSnapshot,
+    Timestamp, WorkerId,
 };
 use serde::Serialize;
 use sqlx::sqlite::SqliteRow;
 
+use crate::journal;
 use crate::writer::Tx;
 use etl_store_sql::Answers;
 use etl_store_sql::{Columns, json, step_snapshot, time};
@@ -216,6 +218,9 @@ async fn write(
         for row in &rows {
             by_job.insert(row.parsed(0)?, row);
         }
+        let started = writes.iter();
+        let started = started.map(|write| (write.job, JobStatus::Running, None));
+        journal::tell(tx, &started.collect::<Vec<_>>()).await?;
         let mut steps = begun(tx, &writes).await?;
         for write in &writes {
             let row = by_job.get(&write.job).ok_or_else(|| {

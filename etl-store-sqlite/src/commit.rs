@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use etl_core::model::{Commit, JobId, Verdict};
 
+use crate::journal;
 use crate::lease;
 use crate::letters;
 use crate::steps;
@@ -45,6 +46,7 @@ async fn read_jobs(tx: &mut Tx<'_>, jobs: &HashSet<JobId>) -> Result<HashMap<Job
                 seq: row.number(3)?,
                 started_at: row.opt_parsed(4)?,
                 cancel: row.int(5)? != 0,
+                log_last_seq: row.int(6)?,
             };
             Ok((row.parsed(0)?, now))
         })
@@ -61,6 +63,7 @@ async fn write(tx: &mut Tx<'_>, plan: Plan) -> Result<()> {
     put_checkpoints(tx, &checkpoints).await?;
     forget_checkpoints(tx, &plan.forgotten).await?;
     letters::insert(tx, &plan.letter_rows, &plan.hook_rows).await?;
+    journal::insert(tx, &plan.lines).await?;
     let (moved, going_on): (Vec<_>, Vec<_>) = plan
         .job_writes
         .into_values()
@@ -112,7 +115,7 @@ async fn update_jobs(tx: &mut Tx<'_>, sql: &'static str, writes: &[JobMove]) -> 
 }
 
 pub(crate) const READ_JOBS: &str = "
-    SELECT j.id, j.status, j.fence, j.commit_seq, j.started_at, j.cancel_requested IS NOT NULL
+    SELECT j.id, j.status, j.fence, j.commit_seq, j.started_at, j.cancel_requested IS NOT NULL, j.log_last_seq
     FROM jsonb_each(?1) e CROSS JOIN job_executions j ON j.id = e.value";
 
 pub(crate) const INSERT_ITEMS: &str = "
@@ -135,7 +138,7 @@ pub(crate) const FORGET_CHECKPOINTS: &str = "
 
 pub(crate) const MOVE_JOBS: &str = "
     UPDATE job_executions SET
-        commit_seq = value->>'seq', status = value->>'status', lease_expires_at = NULL,
+        commit_seq = value->>'seq', log_last_seq = value->>'log_last_seq', status = value->>'status', lease_expires_at = NULL,
         waiting_since = coalesce(value->>'waiting_since', waiting_since),
         completed_at = value->>'completed_at', duration_ms = value->>'duration_ms',
         rows_processed = value->>'rows_processed', bytes_transferred = value->>'bytes_transferred',
@@ -144,6 +147,6 @@ pub(crate) const MOVE_JOBS: &str = "
     WHERE job_executions.id = value->>'job'";
 
 pub(crate) const COUNT_COMMITS: &str = "
-    UPDATE job_executions SET commit_seq = value->>'seq'
+    UPDATE job_executions SET commit_seq = value->>'seq', log_last_seq = value->>'log_last_seq'
     FROM jsonb_each(?1)
     WHERE job_executions.id = value->>'job'";

@@ -1,15 +1,13 @@
 //! The journal: log lines, and everything that readers ask.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use etl_core::contract::store::{Journal, Result as StoreResult};
 use etl_core::model::{
-    Cursor, DeadLetter, HookRow, JobFilter, JobId, JobRecord, LogLine, Page, PageRequest,
-    PipelineId, StepKey, StepRecord, Timestamp,
+    Cursor, DeadLetter, HookRow, JobFilter, JobId, JobRecord, JobStatus, LogLine, Page,
+    PageRequest, PipelineId, StepKey, StepRecord, Timestamp,
 };
-use serde::Serialize;
 use sqlx::{QueryBuilder, Sqlite};
 
 use crate::catalog::no_such_cursor;
@@ -17,68 +15,72 @@ use crate::columns::{job_columns, log_columns, step_columns};
 use crate::letters;
 use crate::store::SqliteStore;
 use crate::writer::Tx;
-use etl_store_sql::Answers;
+use etl_store_sql::{Answers, LineRow};
 use etl_store_sql::{Columns, count, item_column, job_record, json, log_line, step_record, time};
 use etl_store_sql::{Fault, Result};
 
-/// A row of `job_logs`.
-#[derive(Debug, Serialize)]
-struct LineRow {
-    job: JobId,
-    seq: i64,
-    step: Option<Arc<str>>,
-    item: Option<u32>,
-    attempt: u32,
-    at: String,
-    level: &'static str,
-    message: String,
-    metadata: String,
-}
-
 pub(crate) async fn append(tx: &mut Tx<'_>, batches: &[&Vec<LogLine>]) -> Result<Answers<()>> {
-    let lines = || batches.iter().copied().flatten();
-    let jobs = lines().map(|line| line.job_id).collect();
-    let mut last = last_lines(tx, &jobs).await?;
-    let mut rows = Vec::new();
-    for line in lines() {
-        // Of a job that does not exist there is no last line, not even 0.
-        let Some(seq) = last.get_mut(&line.job_id) else {
-            continue;
-        };
-        *seq += 1;
-        rows.push(LineRow {
-            job: line.job_id,
-            seq: *seq,
-            step: line.step.clone(),
-            item: line.item_index,
-            attempt: line.attempt,
-            at: time(line.timestamp),
-            level: line.level.as_str(),
-            message: line.message.clone(),
-            metadata: json(&line.metadata)?,
-        });
-    }
-    if !rows.is_empty() {
-        sqlx::query(APPEND)
-            .bind(json(&rows)?)
-            .execute(&mut *tx.conn)
-            .await?;
-    }
+    let lines: Vec<_> = batches.iter().copied().flatten().collect();
+    write(tx, &lines).await?;
     Ok(batches.iter().map(|_| Ok(())).collect())
 }
 
-/// The number of the last line of each job that exists.
-async fn last_lines(tx: &mut Tx<'_>, jobs: &HashSet<JobId>) -> Result<HashMap<JobId, i64>> {
+/// Tells of moves of jobs that the store makes by itself.
+pub(crate) async fn tell(
+    tx: &mut Tx<'_>,
+    moves: &[(JobId, JobStatus, Option<Timestamp>)],
+) -> Result<()> {
+    let now = tx.now;
+    let lines: Vec<_> = moves
+        .iter()
+        .map(|(job, to, started_at)| LogLine::of_own_move(*job, *to, *started_at, now))
+        .collect();
+    write(tx, &lines.iter().collect::<Vec<_>>()).await
+}
+
+/// Writes lines with the next numbers. Those of jobs that don't exist are dropped.
+async fn write(tx: &mut Tx<'_>, lines: &[&LogLine]) -> Result<()> {
+    let jobs: HashSet<_> = lines.iter().map(|line| line.job_id).collect();
     if jobs.is_empty() {
-        return Ok(HashMap::new());
+        return Ok(());
     }
-    let rows = sqlx::query(LAST_LINES)
-        .bind(json(jobs)?)
+    let last = sqlx::query(LAST_LINES)
+        .bind(json(&jobs)?)
         .fetch_all(&mut *tx.conn)
         .await?;
-    rows.iter()
+    let mut last = last
+        .iter()
         .map(|row| Ok((row.parsed(0)?, row.int(1)?)))
-        .collect()
+        .collect::<Result<HashMap<JobId, i64>>>()?;
+    let mut rows = Vec::with_capacity(lines.len());
+    for line in lines {
+        // Of a job that does not exist there is no last line, not even 0.
+        if let Some(seq) = last.get_mut(&line.job_id) {
+            *seq += 1;
+            rows.push(LineRow::new(line.job_id, *seq, line)?);
+        }
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let last: Vec<_> = last.into_iter().collect();
+    insert(tx, &rows).await?;
+    sqlx::query(COUNT_LINES)
+        .bind(json(&last)?)
+        .execute(&mut *tx.conn)
+        .await?;
+    Ok(())
+}
+
+/// Writes lines that have their numbers.
+pub(crate) async fn insert(tx: &mut Tx<'_>, rows: &[LineRow]) -> Result<()> {
+    if !rows.is_empty() {
+        sqlx::query(APPEND)
+            .bind(json(rows)?)
+            .execute(&mut *tx.conn)
+            .await?;
+    }
+    Ok(())
 }
 
 #[async_trait]
@@ -317,8 +319,12 @@ pub(crate) fn job_list(
 }
 
 pub(crate) const LAST_LINES: &str = "
-    SELECT j.id, coalesce((SELECT max(l.seq) FROM job_logs l WHERE l.job_id = j.id), 0)
-    FROM jsonb_each(?1) e CROSS JOIN job_executions j ON j.id = e.value";
+    SELECT j.id, j.log_last_seq FROM jsonb_each(?1) e CROSS JOIN job_executions j ON j.id = e.value";
+
+pub(crate) const COUNT_LINES: &str = "
+    UPDATE job_executions SET log_last_seq = value->>1
+    FROM jsonb_each(?1)
+    WHERE job_executions.id = value->>0";
 
 const APPEND: &str = "
     INSERT INTO job_logs (job_id, seq, step, item_index, attempt, timestamp, level, message, metadata)

@@ -52,7 +52,7 @@ etl_store_sql::requests! {
     submissions: NewJob => Submitted, "submit", submit::submit, |job| job.document.steps.len() + job.taken_over.len(), noted;
     cancellations: CancelRequest => JobStatus, "cancel", lease::cancel, |_| 1, noted;
     dispatches: Vec<JobId> => (), "dispatched", submit::dispatched, Vec::len;
-    commits: Vec<Commit> => Vec<Verdict>, "commit", commit::commit, |batch| batch.iter().map(|commit| commit.changes.len()).sum();
+    commits: Vec<Commit> => Vec<Verdict>, "commit", commit::commit, commit_rows;
     renewals: RenewRequest => Vec<LeaseState>, "renew", lease::renew, |renewal| renewal.leases.len();
     reaps: ReapRequest => Vec<JobId>, "reap", lease::reap, |_| 1;
     claims: ClaimRequest => Vec<Claimed>, "claim", claim::claim, |_| 1;
@@ -79,6 +79,14 @@ etl_store_sql::requests! {
     notes: Note => (), "note", audit::note, |_| 1;
     seals: SealAudit => bool, "seal", audit::seal, |seal| seal.rows.len();
     appends: Vec<LogLine> => (), "append", journal::append, Vec::len;
+}
+
+/// About how many rows commits write.
+#[allow(clippy::ptr_arg, reason = "what a request is")]
+fn commit_rows(batch: &Vec<Commit>) -> usize {
+    let rows = batch.iter();
+    rows.map(|commit| commit.changes.len() + commit.lines.len())
+        .sum()
 }
 
 /// About how many rows a fire writes.

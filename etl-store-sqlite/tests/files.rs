@@ -291,6 +291,7 @@ async fn a_server_that_starts_finds_the_leases_of_the_one_before_at_their_end() 
         lease: claimed[0].lease,
         seq: 1,
         at: Timestamp::from_seconds(1),
+        lines: Vec::new(),
         changes: vec![moves(StepKey::step(0), StepStatus::Running)],
     };
     first.commit(&[begin]).await.unwrap();

@@ -58,6 +58,7 @@ async fn a_hook_whose_pipeline_can_not_be_read_holds_up_no_other() {
         lease,
         seq: 1,
         at: Timestamp::from_seconds(1),
+        lines: Vec::new(),
         changes: vec![
             moves(StepKey::step(0), StepStatus::Running),
             moves(StepKey::step(0), StepStatus::Success),

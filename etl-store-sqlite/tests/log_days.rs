@@ -47,6 +47,7 @@ impl World {
         id
     }
 
+    /// With a line more, which tells that it started.
     async fn ended_job(&self, lines: usize) -> JobId {
         let job = self.job(lines).await;
         let want = ClaimRequest {
@@ -60,6 +61,7 @@ impl World {
             lease: self.store.claim(want).await.unwrap()[0].lease,
             seq: 1,
             at: self.clock.now(),
+            lines: Vec::new(),
             changes: vec![
                 moves(StepKey::step(0), StepStatus::Running),
                 moves(StepKey::step(0), StepStatus::Success),
@@ -102,14 +104,14 @@ async fn lines_of_jobs_that_ended_before_the_days_to_keep_are_deleted() {
 
     assert_eq!(world.store.tend_log_days(3).await.unwrap(), 0, "not yet");
     world.clock.advance(DAY);
-    assert_eq!(world.store.tend_log_days(3).await.unwrap(), 4_503);
+    assert_eq!(world.store.tend_log_days(3).await.unwrap(), 4_506);
     for job in old {
         assert_eq!(world.lines(job).await, 0);
         assert!(world.store.job(job).await.unwrap().is_some(), "it stays");
     }
     assert_eq!(world.lines(silent).await, 0);
     assert_eq!(world.lines(open).await, 2, "it has not ended");
-    assert_eq!(world.lines(new).await, 2);
+    assert_eq!(world.lines(new).await, 3);
     assert_eq!(world.store.tend_log_days(3).await.unwrap(), 0);
     assert_eq!(world.store.tend_log_days(u32::MAX).await.unwrap(), 0);
 
@@ -134,7 +136,7 @@ async fn writers_go_on_while_old_lines_are_deleted() {
         world.store.append(&[world.line(job)]).await.unwrap();
         written += 1;
     }
-    assert_eq!(tending.await.unwrap(), 40_000);
+    assert_eq!(tending.await.unwrap(), 40_001);
     assert_eq!(world.lines(old).await, 0);
     assert!(written >= 10, "{written} lines were written beside");
     assert_eq!(world.lines(job).await, written);

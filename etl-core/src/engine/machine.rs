@@ -458,6 +458,8 @@ impl JobMachine {
             seq,
             at: now,
             changes,
+            // What is said of it is its driver's to say.
+            lines: Vec::new(),
         }));
     }
 }

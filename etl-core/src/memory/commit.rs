@@ -121,6 +121,9 @@ impl State {
                 Change::Bury(_) | Change::Hook(_) => {}
             }
         }
+        for line in &commit.lines {
+            job.tell(line.clone());
+        }
         let is_asked_to_end = job.cancel_requested.is_some();
         for change in &commit.changes {
             if let Change::Hook(hook) = change {

@@ -139,6 +139,9 @@ impl JobStore for MemoryStore {
                 state.end(*job, JobStatus::Running, now);
             } else {
                 state.job_moves(*job, JobStatus::Running, JobStatus::Pending, now);
+                if let Some(row) = state.jobs.get_mut(job) {
+                    row.tell_move(JobStatus::Pending, now);
+                }
             }
         }
         Ok(expired)
@@ -239,6 +242,7 @@ impl State {
         job.seq = 0;
         job.worker = Some(want.worker);
         job.started_at.get_or_insert(now);
+        job.tell_move(JobStatus::Running, now);
         Some(Claimed {
             lease: LeaseRef {
                 job: id,
@@ -254,6 +258,7 @@ impl State {
         if let Some(job) = self.jobs.get_mut(&id) {
             job.completed_at = Some(now);
             job.end_steps(now);
+            job.tell_move(JobStatus::Cancelled, now);
         }
         self.job_moves(id, from, JobStatus::Cancelled, now);
     }

@@ -18,11 +18,7 @@ impl Journal for MemoryStore {
         let (mut state, _) = self.lock();
         for line in lines {
             if let Some(job) = state.jobs.get_mut(&line.job_id) {
-                let seq = job.log.len() as u64 + 1;
-                job.log.push(LogLine {
-                    seq,
-                    ..line.clone()
-                });
+                job.tell(line.clone());
             }
         }
         Ok(())

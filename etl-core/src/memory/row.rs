@@ -148,6 +148,21 @@ impl JobRow {
         find(&mut self.steps, key)
     }
 
+    /// Adds a line to its log.
+    pub(super) fn tell(&mut self, line: LogLine) {
+        let seq = self.log.len() as u64 + 1;
+        self.log.push(LogLine {
+            job_id: self.id,
+            seq,
+            ..line
+        });
+    }
+
+    /// Tells of a move that the store makes by itself.
+    pub(super) fn tell_move(&mut self, to: JobStatus, now: Timestamp) {
+        self.tell(LogLine::of_own_move(self.id, to, self.started_at, now));
+    }
+
     /// Ends every open step together with the job.
     pub(super) fn end_steps(&mut self, now: Timestamp) {
         for row in &mut self.steps {

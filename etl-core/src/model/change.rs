@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::error_class::ErrorClass;
+use super::event::LogLine;
 use super::ids::{Fence, JobId, StepKey};
 use super::job::PipelineRef;
 use super::status::{JobStatus, SkipReason, StepStatus};
@@ -152,6 +153,8 @@ pub struct Commit {
     pub at: Timestamp,
     /// In order.
     pub changes: Vec<Change>,
+    /// What the job's log says of the changes, in order; their `seq` is given by the store.
+    pub lines: Vec<LogLine>,
 }
 
 /// What a store answers to a commit. Losing is an answer, not an error.

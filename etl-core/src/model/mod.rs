@@ -9,6 +9,7 @@ mod event;
 mod fault;
 mod ids;
 mod job;
+mod log_event;
 mod page;
 mod pipeline;
 mod schedule;
@@ -36,6 +37,7 @@ pub use job::{
     By, Hint, JobFilter, JobRecord, JobSnapshot, NewJob, PipelineRef, StepRecord, StepSnapshot,
     TakenOver,
 };
+pub use log_event::LogEvent;
 pub use page::{Cursor, Page, PageRequest};
 pub use pipeline::{
     Calendar, CalendarRule, Catchup, Concurrency, ExecutorKind, ForEach, Hook, Hooks, OnLimit,

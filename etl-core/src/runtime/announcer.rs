@@ -1,4 +1,4 @@
-//! Tells watchers and the jobs' logs what has become true. It works beside the drivers: neither a store that is away nor a
+//! Tells watchers what has become true. It works beside the drivers: neither a store that is away nor a
 //! slow bus may hold up a job that has to stop.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,11 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::recorder::LogSender;
 use crate::contract::EventBus;
-use crate::model::{
-    Change, Commit, Event, EventKind, JobStatus, LogLevel, LogLine, StepKey, StepStatus,
-};
+use crate::model::{Change, Commit, Event, EventKind, LogLevel, StepKey};
 use crate::plan::Plan;
 
 /// How long notices of steps wait for others to be told with. Waking watchers costs more than a step that does little.
@@ -75,16 +72,14 @@ impl Drop for NoticeSender {
 /// Announces until the sender is gone.
 #[derive(Debug)]
 pub(crate) struct Announcer {
-    logs: LogSender,
     events: Arc<dyn EventBus>,
     board: Arc<Board>,
 }
 
 impl Announcer {
-    pub(crate) fn new(logs: LogSender, events: Arc<dyn EventBus>) -> (Self, NoticeSender) {
+    pub(crate) fn new(events: Arc<dyn EventBus>) -> (Self, NoticeSender) {
         let board = Arc::<Board>::default();
         let announcer = Self {
-            logs,
             events,
             board: Arc::clone(&board),
         };
@@ -107,15 +102,6 @@ impl Announcer {
     }
 
     async fn announce(&self, notices: Vec<Event>) {
-        let mut logged = false;
-        for line in notices.iter().filter_map(failure_line) {
-            logged = true;
-            self.logs.record(line).await;
-        }
-        // Who hears of a failure finds it in the log.
-        if logged {
-            self.logs.flush().await;
-        }
         if let Err(error) = self.events.publish(notices).await {
             tracing::debug!(%error, "events not published");
         }
@@ -138,7 +124,12 @@ pub(crate) fn notices_of(plan: &Plan, commit: &Commit) -> Vec<Event> {
         at: commit.at,
         kind,
     };
-    let mut notices = Vec::new();
+    // Failures are heard as lines, too, before the moves that they are the reason of.
+    let failures = commit.lines.iter();
+    let failures = failures.filter(|line| line.level >= LogLevel::Warn);
+    let mut notices: Vec<_> = failures
+        .map(|line| notice(EventKind::Log(line.clone())))
+        .collect();
     for change in &commit.changes {
         match change {
             Change::Job { to, error, .. } => {
@@ -170,60 +161,4 @@ pub(crate) fn notices_of(plan: &Plan, commit: &Commit) -> Vec<Event> {
         }
     }
     notices
-}
-
-/// A failed or repeated attempt belongs into the job's log, whoever ran it.
-fn failure_line(event: &Event) -> Option<LogLine> {
-    let mut metadata = serde_json::Map::new();
-    let (step, item_index, attempt, level, message) = match &event.kind {
-        EventKind::Step {
-            step,
-            key,
-            status,
-            attempt,
-            error_message: Some(message),
-            error_stack,
-            ..
-        } => {
-            metadata.extend(
-                error_stack
-                    .iter()
-                    .map(|causes| ("causes".to_owned(), causes.as_str().into())),
-            );
-            let level = if *status == StepStatus::Retrying {
-                LogLevel::Warn
-            } else {
-                LogLevel::Error
-            };
-            let message = match status {
-                StepStatus::Retrying => {
-                    format!("attempt {attempt} failed and will be repeated: {message}")
-                }
-                _ => message.clone(),
-            };
-            (Some(Arc::clone(step)), key.item, *attempt, level, message)
-        }
-        EventKind::Job {
-            status,
-            error_message: Some(message),
-        } if *status != JobStatus::Success => (
-            None,
-            None,
-            0,
-            LogLevel::Error,
-            format!("job {status}: {message}"),
-        ),
-        _ => return None,
-    };
-    Some(LogLine {
-        job_id: event.job_id,
-        seq: 0,
-        step,
-        item_index,
-        attempt,
-        timestamp: event.at,
-        level,
-        message,
-        metadata,
-    })
 }

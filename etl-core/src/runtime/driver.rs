@@ -17,6 +17,7 @@ use super::attempts::{Attempts, poll_some};
 use super::commit::commit;
 use super::keeper::Hold;
 use super::launcher::Launcher;
+use super::lines::Teller;
 use super::observed::Observed;
 use super::settings::Backends;
 use super::slots::{Slot, Slots};
@@ -70,6 +71,8 @@ pub(crate) struct Driver {
     notices: Vec<Event>,
     /// What an observer hears, if there is one.
     observed: Option<Observed>,
+    /// What its log says.
+    teller: Teller,
 }
 
 impl Driver {
@@ -79,8 +82,8 @@ impl Driver {
         hold: Hold,
         namespace: Arc<str>,
         observed: Option<Observed>,
-        answers: mpsc::UnboundedSender<Input>,
-        inputs: mpsc::UnboundedReceiver<Input>,
+        teller: Teller,
+        (answers, inputs): (mpsc::UnboundedSender<Input>, mpsc::UnboundedReceiver<Input>),
     ) -> Self {
         Self {
             shared,
@@ -97,6 +100,7 @@ impl Driver {
             is_handing_back: false,
             notices: Vec::new(),
             observed,
+            teller,
         }
     }
 
@@ -230,7 +234,12 @@ impl Driver {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Commit(commit) => {
+            Effect::Commit(mut commit) => {
+                commit.lines = {
+                    let plan = self.machine.plan();
+                    let name = |step| Some(Arc::clone(&plan.step(step).name));
+                    self.teller.lines(&commit, name)
+                };
                 if let Some(observed) = &mut self.observed {
                     observed.decided(self.machine.plan(), &commit);
                 }

@@ -323,7 +323,7 @@ impl Voice {
             message,
             metadata,
         };
-        launcher.logs.record(line).await;
+        launcher.logs.record(line.of_attempt()).await;
     }
 
     async fn progress(

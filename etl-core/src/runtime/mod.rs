@@ -15,6 +15,7 @@ mod finisher;
 mod intake;
 mod keeper;
 mod launcher;
+mod lines;
 mod observed;
 mod plans;
 mod reaper;

@@ -39,7 +39,7 @@ impl Services {
     pub(crate) fn new(id: WorkerId, backends: &Backends, settings: &Settings) -> Self {
         let store: Arc<dyn JobStore> = backends.store.clone();
         let (recorder, logs) = Recorder::new(backends.store.clone(), Arc::clone(&backends.events));
-        let (announcer, notices) = Announcer::new(logs.clone(), Arc::clone(&backends.events));
+        let (announcer, notices) = Announcer::new(Arc::clone(&backends.events));
         let hand_back = CancellationToken::new();
         let launcher = Launcher::new(backends.clone(), logs, settings.grace);
         let shared = Arc::new(Shared {

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use super::commit::commit;
 use super::driver::{Driver, Shared};
 use super::keeper::{Held, Hold, Keeper};
+use super::lines::Teller;
 use super::observed::Observed;
 use super::plans::Plans;
 use super::settings::{OwnJobs, Scope, Settings};
@@ -200,8 +201,17 @@ impl Worker {
         let namespace = Arc::clone(&job.pipeline.namespace);
         let observer = shared.backends.observer.clone();
         let observed = observer.map(|observer| Observed::new(observer, &job));
+        let teller = Teller::new(&job);
         let machine = JobMachine::open(plan, job, lease);
-        let driver = Driver::new(shared, machine, hold, namespace, observed, answers, inputs);
+        let driver = Driver::new(
+            shared,
+            machine,
+            hold,
+            namespace,
+            observed,
+            teller,
+            (answers, inputs),
+        );
         Box::pin(async move { ended(driver.run().await, made_room) })
     }
 }
@@ -220,12 +230,18 @@ async fn refuse(
         .map(|fault| format!("{}: {}", fault.pointer, fault.message))
         .collect();
     let error = format!("this worker can't run the pipeline: {}", faults.join("; "));
-    let changes = Commit {
+    let mut changes = Commit {
         lease: hold.lease(),
         seq: 1,
         at: shared.backends.clock.now(),
         changes: engine::give_up(job, error.clone()),
+        lines: Vec::new(),
     };
+    let name = |step: u32| {
+        let step = job.document.steps.get(step as usize);
+        step.map(|step| step.name.as_str().into())
+    };
+    changes.lines = Teller::new(job).lines(&changes, name);
     let at = changes.at;
     let observe = |observation| {
         if let Some(observer) = &shared.backends.observer {

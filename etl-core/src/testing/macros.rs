@@ -256,6 +256,13 @@ macro_rules! __store_cases {
                 what_is_not_there_is_nothing,
                 a_strange_cursor_is_not_found,
             }
+            event {
+                the_lines_of_a_commit_become_true_with_it,
+                a_commit_that_is_not_applied_says_nothing,
+                a_move_that_the_store_makes_by_itself_is_told_once,
+                what_a_store_tells_has_the_state_and_the_time,
+                racing_commits_and_lines_leave_no_gap,
+            }
             unknown {
                 a_commit_whose_answer_was_lost_is_already_applied,
                 a_job_over_a_failing_store_ends_as_over_a_good_one,

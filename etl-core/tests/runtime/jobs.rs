@@ -184,13 +184,15 @@ async fn every_line_of_a_step_is_in_the_journal_before_its_end_is() {
         .await
         .unwrap();
     let lines = etl.store().lines(outcome.job.id, 0, 10_000).await.unwrap();
-    assert_eq!(lines.len(), 5000);
-    assert!(
-        lines
-            .iter()
-            .enumerate()
-            .all(|(at, line)| line.seq == at as u64 + 1 && line.message == format!("line {at}"))
-    );
+    assert!(lines.iter().map(|line| line.seq).eq(1..=lines.len() as u64));
+    let [_, started, said @ .., ended, _] = &lines[..] else {
+        panic!("{} lines", lines.len());
+    };
+    assert_eq!(started.event(), Some(LogEvent::StepStarted));
+    assert_eq!(ended.event(), Some(LogEvent::StepCompleted));
+    assert_eq!(said.len(), 5000);
+    let mut numbered = said.iter().enumerate();
+    assert!(numbered.all(|(at, line)| line.message == format!("line {at}")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -328,7 +330,8 @@ async fn an_endless_line_is_cut_and_says_so() {
     let steps = vec![step("talks", &[], json!({ "long_line": 1_000_001 }))];
     let outcome = etl.run(&pipeline("p", steps), none()).await.unwrap();
     let lines = etl.store().lines(outcome.job.id, 0, 10).await.unwrap();
-    let message = &lines[0].message;
+    let line = lines.iter().find(|line| line.event().is_none());
+    let message = &line.unwrap().message;
     assert!(message.len() < 17_000, "{}", message.len());
     assert!(message.ends_with("é … (1000000 bytes, cut)"));
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
 mod dependents;
+mod events;
 mod jobs;
 mod probe;
 mod retention;

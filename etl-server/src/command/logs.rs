@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use etl_core::contract::store::Journal;
 use etl_core::contract::{Clock, Store};
-use etl_core::model::LogLine;
+use etl_core::model::{LogLevel, LogLine};
 use etl_core::runtime::SystemClock;
 
 use super::interrupts::Interrupts;
@@ -109,6 +109,9 @@ async fn show_archived(
 fn show_line(line: &LogLine, args: &LogsArgs) -> Result<Reader, Failure> {
     if args.json {
         print_line(line)
+    } else if line.event().is_some() && line.level < LogLevel::Warn {
+        // That steps start and end is what `etl job` shows.
+        Ok(Reader::Listening)
     } else {
         print(&format!("{}\n", log_line(line)))
     }

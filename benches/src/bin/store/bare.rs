@@ -92,6 +92,7 @@ async fn one(store: &SqliteStore, worker: WorkerId, job: NewJob) -> Result<()> {
             lease,
             seq,
             at: SystemClock.now(),
+            lines: Vec::new(),
             changes,
         };
         ensure!(store.commit(&[commit]).await? == [Verdict::Applied]);

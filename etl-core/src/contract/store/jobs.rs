@@ -24,6 +24,10 @@ use crate::model::{
 /// - Every operation MUST become true as a whole or not at all, and what it has answered MUST survive a restart of a store
 ///   that is more than memory.
 /// - A terminal job and a settled step execution MUST NOT change again, whoever asks.
+/// - A job's log is its event stream ([`LogEvent`](crate::model::LogEvent)). A commit's `lines` become true with it, as by
+///   [`Journal::append`](super::Journal::append), and none of them without it. What a store moves by itself (a claim, the end
+///   of a job that nobody has, a job that is taken from its worker) it tells in the transaction of the move, by
+///   [`LogLine::of_own_move`](crate::model::LogLine::of_own_move), once for each move of a job but the one to `queued`.
 /// - JSON, text and numbers up to `i64::MAX` MUST come back equal to what was given.
 #[async_trait]
 pub trait JobStore: Send + Sync + Debug + 'static {

@@ -18,7 +18,7 @@ use crate::model::{
     Artifact, ArtifactName, By, Change, Commit, DeadLetter, ErrorClass, Fence, HookRow, HookTarget,
     JobFilter, JobId, JobRecord, JobSnapshot, LeaseRef, LogLevel, LogLine, OnLimit, PageRequest,
     Pipeline, PipelineId, SkipReason, StepKey, StepPatch, StepRecord, StepStatus, TakenOver,
-    Verdict, WorkerId, step_transition,
+    Timestamp, Verdict, WorkerId, step_transition,
 };
 use crate::testing::store::all_steps;
 use crate::testing::{ManualClock, StoreFixture, a_pipeline, new_job};
@@ -215,18 +215,8 @@ impl<'a> World<'a> {
             }
             Op::Pass(ms) => self.clock.advance(millis(*ms)),
             Op::Append(picks) => {
-                let lines = self.some_jobs(picks).into_iter().map(|job_id| LogLine {
-                    job_id,
-                    seq: 0,
-                    step: None,
-                    item_index: None,
-                    attempt: 0,
-                    timestamp: self.clock.now(),
-                    level: LogLevel::Info,
-                    message: what.clone(),
-                    metadata: Map::new(),
-                });
-                let lines: Vec<_> = lines.collect();
+                let jobs = self.some_jobs(picks).into_iter();
+                let lines: Vec<_> = jobs.map(|job| said(job, &what, self.clock.now())).collect();
                 let answers = [subject.append(&lines).await, reference.append(&lines).await];
                 same(&what, answers);
             }
@@ -418,6 +408,7 @@ impl<'a> World<'a> {
                     seq,
                     at: self.clock.now(),
                     changes: changes.clone(),
+                    lines: vec![said(lease.of[side].job, what, self.clock.now())],
                 });
             }
             picked.push((n, seq));
@@ -535,6 +526,21 @@ impl<'a> World<'a> {
                 "rows of the store, and of the memory store"
             );
         }
+    }
+}
+
+/// A line of a job's log.
+fn said(job_id: JobId, message: &str, timestamp: Timestamp) -> LogLine {
+    LogLine {
+        job_id,
+        seq: 0,
+        step: None,
+        item_index: None,
+        attempt: 0,
+        timestamp,
+        level: LogLevel::Info,
+        message: message.into(),
+        metadata: Map::new(),
     }
 }
 

@@ -58,6 +58,10 @@ pub(super) enum Bug {
     AgeIgnored,
     /// A page of log lines begins with the last line of the page before.
     LinesRepeat,
+    /// A commit is sent without what it says.
+    LinesForgotten,
+    /// What a commit says is said whatever becomes of it.
+    LinesWithoutCommit,
     /// A list ends with its first page.
     PageIsAll,
     /// A writer that has seen an old version overwrites the new one.
@@ -236,6 +240,16 @@ mod tests {
             Bug::ForgottenTooSoon,
             "retention::a_job_is_kept_while_hooks_wait_or_another_repeats_it",
             false,
+        ),
+        (
+            Bug::LinesForgotten,
+            "event::the_lines_of_a_commit_become_true_with_it",
+            true,
+        ),
+        (
+            Bug::LinesWithoutCommit,
+            "event::a_commit_that_is_not_applied_says_nothing",
+            true,
         ),
         (
             Bug::ResealUnchecked,

@@ -84,6 +84,15 @@ impl Planted {
             let taken = &self.state.lock().unwrap().taken;
             commit.seq = taken.get(&commit.lease).copied().unwrap_or(0) + 1;
         }
+        if self.has(Bug::LinesForgotten) {
+            commit.lines.clear();
+        }
+        if self.has(Bug::LinesWithoutCommit) {
+            let lines = std::mem::take(&mut commit.lines).into_iter();
+            let job_id = commit.lease.job;
+            let lines: Vec<_> = lines.map(|line| LogLine { job_id, ..line }).collect();
+            let _ = self.inner.append(&lines).await;
+        }
         commit.changes.retain(|change| match change {
             Change::Checkpoint { .. } => !self.has(Bug::CheckpointForgotten),
             Change::Bury(_) => !self.has(Bug::LetterForgotten),

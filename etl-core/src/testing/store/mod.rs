@@ -6,6 +6,7 @@ mod change;
 mod claim;
 mod commit;
 mod credential;
+mod event;
 mod figures;
 mod hook;
 mod journal;

@@ -137,6 +137,7 @@ impl Scene {
             lease,
             seq,
             at: self.now(),
+            lines: Vec::new(),
             changes,
         }
     }

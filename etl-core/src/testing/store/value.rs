@@ -161,6 +161,6 @@ pub(super) async fn nothing_is_forgotten_by_a_restart(fixture: &dyn StoreFixture
     scene.store.append(&[line]).await.unwrap();
     let lines = scene.store.lines(running, 0, 9).await.unwrap();
     let seqs: Vec<_> = lines.iter().map(|line| line.seq).collect();
-    assert_eq!(seqs, [1, 2]);
+    assert_eq!(seqs, [1, 2, 3]);
     assert_eq!(scene.claim_any(9).await, [pending, queued]);
 }

@@ -69,6 +69,7 @@ timed!(Catalog {
     put_pipeline(put: PutPipeline) -> PipelineRef;
     pipeline(namespace: &str, name: &str, version: Option<u64>) -> Option<StoredPipeline>;
     pipeline_version(id: PipelineId, version: u64) -> Option<StoredPipeline>;
+    pipeline_by_id(id: PipelineId) -> Option<StoredPipeline>;
     pipelines(filter: &PipelineFilter, page: &PageRequest) -> Page<StoredPipeline>;
     remove_pipeline(namespace: &str, name: &str) -> bool;
 });

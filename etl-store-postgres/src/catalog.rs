@@ -282,6 +282,19 @@ impl Catalog for PostgresStore {
             .map_err(|fault: Fault| fault.of("pipeline_version"))
     }
 
+    async fn pipeline_by_id(&self, id: PipelineId) -> StoreResult<Option<StoredPipeline>> {
+        let found = async {
+            let row = sqlx::query(BY_ID)
+                .bind(id.to_string())
+                .fetch_optional(self.readers())
+                .await?;
+            row.as_ref().map(stored).transpose()
+        };
+        found
+            .await
+            .map_err(|fault: Fault| fault.of("pipeline_by_id"))
+    }
+
     async fn pipelines(
         &self,
         filter: &PipelineFilter,
@@ -402,6 +415,11 @@ const VERSION: &str = "
     SELECT p.id::text, p.namespace, p.name, v.version, v.document::text, v.created_by, etl_text(p.created_at), etl_text(v.created_at)
     FROM pipeline_versions v JOIN pipelines p ON p.id = v.pipeline_id
     WHERE v.pipeline_id = $1::uuid AND v.version = $2";
+
+const BY_ID: &str = "
+    SELECT p.id::text, p.namespace, p.name, v.version, v.document::text, v.created_by, etl_text(p.created_at), etl_text(v.created_at)
+    FROM pipelines p JOIN pipeline_versions v ON v.pipeline_id = p.id AND v.version = p.version
+    WHERE p.id = $1::uuid AND p.removed_at IS NULL";
 
 const LIST: &str = "
     SELECT p.id::text, p.namespace, p.name, v.version, v.document::text, v.created_by, etl_text(p.created_at), etl_text(v.created_at)

@@ -37,6 +37,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("catalog::NAMED", catalog::NAMED),
     ("catalog::REMOVE", catalog::REMOVE),
     ("catalog::VERSION", catalog::VERSION),
+    ("catalog::BY_ID", catalog::BY_ID),
     ("claim::NAMED", claim::NAMED),
     ("claim::RUNNING", claim::RUNNING),
     ("claim::CLAIM", claim::CLAIM),

@@ -15,5 +15,5 @@ pub use crate::model::Fault;
 pub use places::{Place, Places};
 pub(crate) use pointer::escape;
 pub(crate) use read::SHAPE;
-pub use read::{Document, LocatedFault, Read, read};
+pub use read::{Document, LocatedFault, Read, read, read_value};
 pub use shape::{Shape, Templates};

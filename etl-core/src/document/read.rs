@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::finding::{About, Finding};
-use super::places::{Place, Places};
+use super::places::{Place, Places, Spot};
 use super::pointer;
 use super::shape::{Shape, Templates};
 use super::yaml::load;
@@ -95,8 +95,7 @@ pub fn read(text: &str) -> Read {
             return Read::nothing(vec![fault]);
         }
     };
-    let mut places = loaded.places;
-    let mut faults: Vec<LocatedFault> = loaded
+    let faults: Vec<LocatedFault> = loaded
         .faults
         .into_iter()
         .map(|(Place { line, column }, fault)| LocatedFault {
@@ -105,7 +104,15 @@ pub fn read(text: &str) -> Read {
             fault,
         })
         .collect();
-    let mut value = loaded.value;
+    as_far_as_it_goes(loaded.value, loaded.places, faults)
+}
+
+/// Reads a document that came as JSON, which has no places to tell.
+pub fn read_value(value: Value) -> Read {
+    as_far_as_it_goes(value, Places::new(Spot::new(Place::START)), Vec::new())
+}
+
+fn as_far_as_it_goes(mut value: Value, mut places: Places, mut faults: Vec<LocatedFault>) -> Read {
     if !value.is_object() {
         let message = "a pipeline is wanted here: an object with \"name\" and \"steps\"";
         faults.push(locate(&places, Fault::new("", message)));

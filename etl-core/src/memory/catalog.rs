@@ -160,6 +160,11 @@ impl Catalog for MemoryStore {
         Ok(state.pipelines.version(id, version).cloned())
     }
 
+    async fn pipeline_by_id(&self, id: PipelineId) -> Result<Option<StoredPipeline>> {
+        let (state, _) = self.lock();
+        Ok(state.pipelines.current_of(id).cloned())
+    }
+
     async fn pipelines(
         &self,
         filter: &PipelineFilter,

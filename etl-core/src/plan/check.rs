@@ -1,8 +1,10 @@
 //! A text checked in one look: its shape and its meaning together.
 
+use serde_json::Value;
+
 use super::validate::meaning;
-use crate::document::{Document, LocatedFault, read};
-use crate::model::Pipeline;
+use crate::document::{Document, LocatedFault, Read, read, read_value};
+use crate::model::{Fault, Pipeline};
 use crate::registry::Registry;
 
 /// Reads and checks a pipeline document.
@@ -23,7 +25,25 @@ pub fn check_completed(
     registry: &Registry,
     complete: impl FnOnce(&mut Pipeline),
 ) -> Result<Document, Vec<LocatedFault>> {
-    let mut read = read(text);
+    meaning_of(read(text), registry, complete)
+}
+
+/// Checks a pipeline document that came as JSON.
+///
+/// # Errors
+/// Every fault, each with its pointer.
+pub fn check_value(value: Value, registry: &Registry) -> Result<Pipeline, Vec<Fault>> {
+    match meaning_of(read_value(value), registry, |_| ()) {
+        Ok(document) => Ok(document.pipeline),
+        Err(faults) => Err(faults.into_iter().map(|located| located.fault).collect()),
+    }
+}
+
+fn meaning_of(
+    mut read: Read,
+    registry: &Registry,
+    complete: impl FnOnce(&mut Pipeline),
+) -> Result<Document, Vec<LocatedFault>> {
     let mut faults = std::mem::take(&mut read.faults);
     let Some(mut document) = read.document.take() else {
         return Err(in_order(faults));

@@ -11,7 +11,7 @@ mod tests;
 mod timing;
 mod validate;
 
-pub use check::{check_completed, check_text};
+pub use check::{check_completed, check_text, check_value};
 pub use compile::{Plan, PlanHook, PlanStep};
 pub use configs::ConfigShapes;
 pub use parameters::{parameters, parse_parameter};

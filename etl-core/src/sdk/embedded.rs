@@ -10,7 +10,7 @@ use super::builder::EtlBuilder;
 use super::error::EtlError;
 use super::function::{Function, Functions};
 use super::handle::{JobHandle, Outcome};
-use super::retry;
+use super::retry::{self, Repeat};
 use crate::contract::store::{PutPipeline, ReapRequest, StoredPipeline};
 use crate::contract::{Store, Subscription};
 use crate::model::{By, JobId, JobStatus, Pipeline, TriggerType};
@@ -210,7 +210,8 @@ impl Etl {
     /// # Errors
     /// If there is no such job, it has not ended, or the store can't be reached.
     pub async fn retry(&self, job: JobId, from: RetryFrom, by: By) -> Result<JobHandle, EtlError> {
-        let (pipeline, trigger) = retry::retry_trigger(&**self.store(), job, from, by).await?;
+        let repeat = Repeat::from(from);
+        let (pipeline, trigger) = retry::retry_trigger(&**self.store(), job, repeat, by).await?;
         self.submit(&pipeline, trigger).await
     }
 
@@ -234,11 +235,13 @@ impl Etl {
 }
 
 /// Where a repeated job begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum RetryFrom {
     /// With the first step.
     #[default]
     Start,
     /// With the steps that did not succeed.
     Failed,
+    /// With the step of this name: it and what depends on it run again, and so does whatever did not succeed.
+    Step(String),
 }

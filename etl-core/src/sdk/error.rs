@@ -20,6 +20,16 @@ pub enum EtlError {
     /// There is no such pipeline.
     #[error("there is no pipeline {0:?}")]
     NoSuchPipeline(String),
+    /// The pipeline version has no such step.
+    #[error("pipeline {pipeline:?} has no step {step:?} in version {version}")]
+    NoSuchStep {
+        /// The pipeline's name.
+        pipeline: String,
+        /// The version.
+        version: u64,
+        /// The step that was named.
+        step: String,
+    },
     /// The store can't be reached or refuses.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -18,5 +18,5 @@ pub use flow::Flow;
 pub use function::{ContextFunction, Function, Functions, StepFunction};
 pub use handle::{JobHandle, Outcome};
 pub use inputs::{Inputs, Parameter, Settled, Source};
-pub use retry::retry_trigger;
+pub use retry::{Repeat, retry_trigger};
 pub use step::{Needs, StepHandle, Wired};

@@ -217,6 +217,11 @@ impl Catalog for Flaky {
         self.read("pipeline_version", call).await
     }
 
+    async fn pipeline_by_id(&self, id: PipelineId) -> Result<Option<StoredPipeline>> {
+        self.read("pipeline_by_id", self.inner.pipeline_by_id(id))
+            .await
+    }
+
     async fn pipelines(
         &self,
         filter: &PipelineFilter,

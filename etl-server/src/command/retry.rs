@@ -58,7 +58,7 @@ async fn hand_over(
     let known = job_of(&**store, args.id).await?;
     let job = if known.status.is_terminal() {
         let (pipeline, trigger) =
-            retry_trigger(&**store, known.id, from(args), By("cli".into())).await?;
+            retry_trigger(&**store, known.id, from(args).into(), By("cli".into())).await?;
         let submitted = submit::accept(open, &pipeline, trigger).await?;
         say(&format!("job {} repeats {}", submitted.job(), known.id));
         submit::tell_workers(config, open, submitted, &pipeline).await;

@@ -39,6 +39,9 @@ pub trait Catalog: Send + Sync + Debug + 'static {
         version: u64,
     ) -> Result<Option<StoredPipeline>>;
 
+    /// The current version by id. `None` if there is none, or the pipeline was removed.
+    async fn pipeline_by_id(&self, id: PipelineId) -> Result<Option<StoredPipeline>>;
+
     /// The current versions, by namespace and name (as bytes). Pages as in [`Journal`](super::Journal).
     async fn pipelines(
         &self,

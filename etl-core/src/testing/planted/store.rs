@@ -273,6 +273,10 @@ impl Catalog for Planted {
         self.inner.pipeline_version(id, version).await
     }
 
+    async fn pipeline_by_id(&self, id: PipelineId) -> Result<Option<StoredPipeline>> {
+        self.inner.pipeline_by_id(id).await
+    }
+
     async fn pipelines(
         &self,
         filter: &PipelineFilter,

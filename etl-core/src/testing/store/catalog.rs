@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
+use uuid::Uuid;
 
 use super::StoreFixture;
 use super::scene::Scene;
@@ -131,10 +132,14 @@ pub(super) async fn a_removed_pipeline_keeps_its_versions(fixture: &dyn StoreFix
     let scene = Scene::on(fixture).await;
     let first = scene.put(p("a")).await;
     let remove = async || scene.store.remove_pipeline("default", "p").await.unwrap();
+    let current = async |id| scene.store.pipeline_by_id(id).await.unwrap();
+    assert_eq!(current(first.reference.id).await, Some(first.clone()));
+    assert_eq!(current(PipelineId(Uuid::now_v7())).await, None);
     assert!(remove().await);
     assert!(!remove().await);
     let found = async |version| scene.store.pipeline("default", "p", version).await.unwrap();
     assert_eq!(found(None).await, None);
+    assert_eq!(current(first.reference.id).await, None);
     assert_eq!(found(Some(1)).await, Some(first.clone()));
     let all = scene
         .store
@@ -149,6 +154,7 @@ pub(super) async fn a_removed_pipeline_keeps_its_versions(fixture: &dyn StoreFix
     assert_eq!(back.reference.id, first.reference.id);
     assert_eq!(back.reference.version, 2);
     assert_eq!(back.created_at, first.created_at);
+    assert_eq!(current(back.reference.id).await, Some(back.clone()));
     assert_eq!(found(None).await, Some(back));
 }
 

@@ -42,6 +42,11 @@ impl Catalog for SimStore {
         self.call("pipeline_version", read).await
     }
 
+    async fn pipeline_by_id(&self, id: PipelineId) -> Result<Option<StoredPipeline>> {
+        self.call("pipeline_by_id", self.sim.memory.pipeline_by_id(id))
+            .await
+    }
+
     async fn pipelines(
         &self,
         filter: &PipelineFilter,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use etl_core::artifact::ArtifactStorage;
-use etl_core::contract::store::Accounts;
+use etl_core::contract::store::{Accounts, AuditLog};
 use etl_core::contract::{Credentials, EventBus, Queue, Store, StoreErrorKind};
 use etl_core::memory::{MemoryEvents, MemoryQueue};
 use etl_core::registry::Registry;
@@ -77,6 +77,14 @@ impl OpenStore {
 
     /// Who may sign in.
     pub(crate) fn accounts(&self) -> Arc<dyn Accounts> {
+        match &self.handle {
+            Handle::Sqlite(store) => store.clone(),
+            Handle::Postgres(store) => store.clone(),
+        }
+    }
+
+    /// Who did what.
+    pub(crate) fn audit(&self) -> Arc<dyn AuditLog> {
         match &self.handle {
             Handle::Sqlite(store) => store.clone(),
             Handle::Postgres(store) => store.clone(),

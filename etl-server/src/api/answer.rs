@@ -71,3 +71,27 @@ impl<T: Gives> Gives for Created<T> {
         operation.moves(StatusCode::OK, StatusCode::CREATED);
     }
 }
+
+/// Something that is done from now on, and where to look how far it is.
+#[derive(Debug)]
+pub(super) struct Accepted<T> {
+    pub(super) location: String,
+    pub(super) body: T,
+}
+
+impl<T: IntoResponse> IntoResponse for Accepted<T> {
+    fn into_response(self) -> Response {
+        let mut response = (StatusCode::ACCEPTED, self.body).into_response();
+        if let Ok(location) = HeaderValue::try_from(self.location) {
+            response.headers_mut().insert(header::LOCATION, location);
+        }
+        response
+    }
+}
+
+impl<T: Gives> Gives for Accepted<T> {
+    fn give(operation: &mut Operation, shapes: &mut Shapes) {
+        T::give(operation, shapes);
+        operation.moves(StatusCode::OK, StatusCode::ACCEPTED);
+    }
+}

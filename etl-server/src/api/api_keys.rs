@@ -16,7 +16,19 @@ use super::answer::{Created, Done};
 use super::body::Body;
 use super::extract::Id;
 use super::problem::Problem;
+use super::route::{Access, Route};
 use crate::identity::{Permission, Principal, Secret, TokenKind};
+
+/// The ways in.
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route::own("/api/v1/api-keys", list).says("The API keys of whoever asks"),
+        Route::post("/api/v1/api-keys", Access::InPerson, create)
+            .says("A new API key, which is shown this once"),
+        Route::delete("/api/v1/api-keys/{id}", Access::InPerson, remove)
+            .says("Removes an API key of whoever asks"),
+    ]
+}
 
 /// How much of a key is shown for people to know it by.
 const SHOWN: usize = 6;

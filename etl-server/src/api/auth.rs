@@ -13,11 +13,39 @@ use super::answer::Done;
 use super::body::Body;
 use super::extract::Id;
 use super::problem::Problem;
+use super::route::{Access, Route};
 use super::users::{ShownSession, email, sessions_of};
 use crate::identity::{
     ACCESS_TOKEN_LIFE, Client, Enrolment, Permission, Principal, Secret, SignedIn, Tokens,
     Verification,
 };
+
+/// The ways in.
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route::post("/api/v1/auth/login", Access::Open, login)
+            .says("Signs in with a password, or asks for the second factor"),
+        Route::post("/api/v1/auth/setup", Access::Open, setup)
+            .says("Makes the first admin and signs them in"),
+        Route::post("/api/v1/auth/refresh", Access::Open, refresh)
+            .says("The next access token and refresh token of a session"),
+        Route::post("/api/v1/auth/logout", Access::InPerson, logout)
+            .says("Ends the session that asks"),
+        Route::known("/api/v1/auth/me", me).says("Who has signed in, and what they may do"),
+        Route::own("/api/v1/auth/sessions", sessions)
+            .says("The sessions of whoever asks, the newest first"),
+        Route::delete("/api/v1/auth/sessions/{id}", Access::InPerson, end_session)
+            .says("Ends a session of whoever asks"),
+        Route::post("/api/v1/auth/password", Access::InPerson, password)
+            .says("Another password: every session ends and a new one begins"),
+        Route::post("/api/v1/auth/mfa/enroll", Access::InPerson, enroll)
+            .says("A new second factor, which is on once its first code was right"),
+        Route::post("/api/v1/auth/mfa/verify", Access::Open, verify)
+            .says("A code: goes on with a sign-in, or turns a new second factor on"),
+        Route::post("/api/v1/auth/mfa/disable", Access::InPerson, disable)
+            .says("No second factor any more: every session ends and a new one begins"),
+    ]
+}
 
 /// Who signs in.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -9,11 +9,13 @@ use axum::body::to_bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use etl_core::document::{Shape, Templates};
+use etl_core::model::{Fault, Pipeline};
 use schemars::JsonSchema;
 use serde::de::{DeserializeOwned, DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserializer, de};
 use serde_json::{Map, Number, Value};
 
+use super::Api;
 use super::problem::Problem;
 use super::receive::LARGEST_BODY;
 
@@ -32,21 +34,81 @@ where
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        if !is_json(request.headers()) {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "the body has to be JSON: Content-Type: application/json",
-            ));
-        }
-        let body = to_bytes(request.into_body(), LARGEST_BODY).await;
-        let body = body.map_err(|_| {
-            Problem::new(
-                StatusCode::BAD_REQUEST,
-                "the body did not arrive as a whole",
-            )
-        })?;
-        read(&body).map(Self)
+        let value = json(request).await?;
+        fit(value.ok_or_else(not_json)?).map(Self)
     }
+}
+
+/// The body as what `T` reads, or without a body what `T` is by default.
+#[derive(Debug)]
+pub(super) struct MaybeBody<T>(pub(super) T);
+
+impl<T, S> FromRequest<S> for MaybeBody<T>
+where
+    T: DeserializeOwned + JsonSchema + Default + 'static,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        match json(request).await? {
+            Some(value) => fit(value).map(Self),
+            None => Ok(Self(T::default())),
+        }
+    }
+}
+
+/// The body as JSON of any shape, if there is one.
+#[derive(Debug)]
+pub(super) struct Any(pub(super) Option<Value>);
+
+impl<S: Send + Sync> FromRequest<S> for Any {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        json(request).await.map(Self)
+    }
+}
+
+/// The body as a pipeline document without a fault.
+#[derive(Debug)]
+pub(super) struct Offered(pub(super) Pipeline);
+
+impl FromRequest<Arc<Api>> for Offered {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Problem> {
+        let value = json(request).await?.ok_or_else(not_json)?;
+        let checked = etl_core::plan::check_value(value, &api.registry);
+        checked.map(Self).map_err(Problem::unfit)
+    }
+}
+
+/// The body, if there is one.
+async fn json(request: Request) -> Result<Option<Value>, Problem> {
+    let is_json = is_json(request.headers());
+    let is_said = request.headers().contains_key(header::CONTENT_TYPE);
+    let body = to_bytes(request.into_body(), LARGEST_BODY).await;
+    let body = body.map_err(|_| {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "the body did not arrive as a whole",
+        )
+    })?;
+    if body.is_empty() && !is_said {
+        return Ok(None);
+    }
+    if !is_json {
+        return Err(not_json());
+    }
+    parsed(&body).map(Some)
+}
+
+fn not_json() -> Problem {
+    Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "the body has to be JSON: Content-Type: application/json",
+    )
 }
 
 /// `application/json`, perhaps with a character set, of which JSON has one.
@@ -64,8 +126,8 @@ fn is_json(headers: &HeaderMap) -> bool {
         && matches!(&*parameters, "" | "charset=utf-8" | "charset=\"utf-8\"")
 }
 
-fn read<T: DeserializeOwned + JsonSchema + 'static>(body: &[u8]) -> Result<T, Problem> {
-    let value = parse(body).map_err(|error| {
+fn parsed(body: &[u8]) -> Result<Value, Problem> {
+    parse(body).map_err(|error| {
         let detail = format!(
             "the body is not JSON as it is taken here: line {}, column {}: {}",
             error.line(),
@@ -73,10 +135,17 @@ fn read<T: DeserializeOwned + JsonSchema + 'static>(body: &[u8]) -> Result<T, Pr
             in_words(&error)
         );
         Problem::new(StatusCode::BAD_REQUEST, detail)
-    })?;
-    let faults = shape_of::<T>()?.faults(&value);
+    })
+}
+
+fn fit<T: DeserializeOwned + JsonSchema + 'static>(value: Value) -> Result<T, Problem> {
+    let wanted = wanted::<T>()?;
+    let faults = wanted.shape.faults(&value);
     if !faults.is_empty() {
-        return Err(Problem::unfit(faults));
+        let told = faults
+            .into_iter()
+            .map(|fault| wanted.without_secrets(fault));
+        return Err(Problem::unfit(told));
     }
     serde_json::from_value(value).map_err(|error| Problem::unfit_because(error.to_string()))
 }
@@ -90,25 +159,59 @@ fn in_words(error: &serde_json::Error) -> String {
     }
 }
 
-/// Schemas by the types that they describe: each is made once.
-static SHAPES: LazyLock<RwLock<HashMap<TypeId, Arc<Shape>>>> = LazyLock::new(RwLock::default);
+/// What a type reads.
+#[derive(Debug)]
+struct Wanted {
+    shape: Shape,
+    /// Pointers of what is written and never told.
+    secrets: Vec<String>,
+}
 
-fn shape_of<T: JsonSchema + 'static>() -> Result<Arc<Shape>, Problem> {
+impl Wanted {
+    fn of<T: JsonSchema>() -> Result<Self, String> {
+        let schema = schemars::schema_for!(T).to_value();
+        let properties = schema["properties"].as_object().into_iter().flatten();
+        let is_secret =
+            |property: &Value| property["writeOnly"] == true || property["format"] == "password";
+        let secrets = properties.filter(|(_, property)| is_secret(property));
+        Ok(Self {
+            secrets: secrets.map(|(name, _)| format!("/{name}")).collect(),
+            shape: Shape::of::<T>(Templates::AreText)?,
+        })
+    }
+
+    /// A fault quotes what is wrong, which is not for logs and screens if it is a secret.
+    fn without_secrets(&self, fault: Fault) -> Fault {
+        let is_below = |secret: &String| {
+            let rest = fault.pointer.strip_prefix(secret.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if self.secrets.iter().any(is_below) {
+            return Fault::new(fault.pointer, "it is not what is asked for here");
+        }
+        fault
+    }
+}
+
+/// What is wanted by types: each is made once.
+static WANTED: LazyLock<RwLock<HashMap<TypeId, Arc<Wanted>>>> = LazyLock::new(RwLock::default);
+
+fn wanted<T: JsonSchema + 'static>() -> Result<Arc<Wanted>, Problem> {
     let id = TypeId::of::<T>();
-    let known = SHAPES.read().unwrap_or_else(PoisonError::into_inner);
-    if let Some(shape) = known.get(&id) {
-        return Ok(Arc::clone(shape));
+    let known = WANTED.read().unwrap_or_else(PoisonError::into_inner);
+    if let Some(wanted) = known.get(&id) {
+        return Ok(Arc::clone(wanted));
     }
     drop(known);
-    let shape = Shape::of::<T>(Templates::AreText).map_err(|error| {
+    let wanted = Wanted::of::<T>().map_err(|error| {
         tracing::error!(error, "a type of the API has no schema");
         Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "the server is wrong here",
         )
     })?;
-    let mut known = SHAPES.write().unwrap_or_else(PoisonError::into_inner);
-    Ok(Arc::clone(known.entry(id).or_insert_with(|| shape.into())))
+    let mut known = WANTED.write().unwrap_or_else(PoisonError::into_inner);
+    Ok(Arc::clone(known.entry(id).or_insert_with(|| wanted.into())))
 }
 
 /// One JSON document, without keys that come twice and not too deep.
@@ -215,10 +318,10 @@ mod tests {
 
     #[derive(Debug, PartialEq, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
-    struct Wanted {
+    struct Sent {
         name: String,
         count: Option<u32>,
-        inner: Option<Box<Wanted>>,
+        inner: Option<Box<Sent>>,
     }
 
     async fn refused(problem: Problem) -> (u16, Value) {
@@ -228,12 +331,12 @@ mod tests {
         (status, serde_json::from_slice(&body).unwrap())
     }
 
-    async fn of(content_type: &str, body: &str) -> Result<Wanted, (u16, Value)> {
+    async fn of(content_type: &str, body: &str) -> Result<Sent, (u16, Value)> {
         let request = Request::post("/")
             .header("content-type", content_type)
             .body(body.to_owned().into())
             .unwrap();
-        match Body::<Wanted>::from_request(request, &()).await {
+        match Body::<Sent>::from_request(request, &()).await {
             Ok(Body(wanted)) => Ok(wanted),
             Err(problem) => Err(refused(problem).await),
         }
@@ -257,7 +360,7 @@ mod tests {
             assert_eq!(of(bad, body).await.unwrap_err().0, 415, "{bad}");
         }
         let unsaid = Request::post("/").body(body.into()).unwrap();
-        let problem = Body::<Wanted>::from_request(unsaid, &()).await;
+        let problem = Body::<Sent>::from_request(unsaid, &()).await;
         assert_eq!(refused(problem.unwrap_err()).await.0, 415);
     }
 

@@ -13,6 +13,23 @@ use serde_json::Value;
 use super::Api;
 use super::extract::Id;
 use super::problem::Problem;
+use super::route::Route;
+use crate::identity::Resource;
+
+/// The ways in.
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route::get("/api/v1/connectors", Resource::Connectors, list).says("What a step can be"),
+        Route::get("/api/v1/connectors/{name}", Resource::Connectors, one)
+            .says("A connector with its schemas"),
+        Route::get(
+            "/api/v1/connectors/{name}/schema",
+            Resource::Connectors,
+            schema,
+        )
+        .says("The JSON Schemas of a connector's configuration and of its credential"),
+    ]
+}
 
 /// What a connector takes, as JSON Schema (2020-12).
 #[derive(Debug, Serialize, JsonSchema)]

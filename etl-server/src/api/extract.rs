@@ -9,10 +9,16 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use etl_core::model::{Cursor, PageRequest};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
+use crate::identity::Principal;
 
+/// The header by which a request that is sent again is known.
+pub(super) const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+/// How long such a key may be, in bytes.
+pub(super) const LONGEST_KEY: usize = 200;
 /// How many items a page has if nobody says.
 const LIMIT: usize = 50;
 /// How many it may have.
@@ -67,6 +73,23 @@ impl<T: FromStr, S: Send + Sync> FromRequestParts<S> for Id<T> {
     }
 }
 
+/// The two variables of the path, as [`Id`].
+#[derive(Debug)]
+pub(super) struct Ids<A, B>(pub(super) A, pub(super) B);
+
+impl<A: FromStr, B: FromStr, S: Send + Sync> FromRequestParts<S> for Ids<A, B> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::<(String, String)>::from_request_parts(parts, state).await;
+        let (first, second) = path.map_err(|_| Problem::not_found())?.0;
+        match (first.parse(), second.parse()) {
+            (Ok(first), Ok(second)) => Ok(Self(first, second)),
+            _ => Err(Problem::not_found()),
+        }
+    }
+}
+
 /// The version that a change is made to: `If-Match` with an `ETag` that was told.
 #[derive(Debug)]
 pub(super) struct IfMatch(pub(super) u64);
@@ -75,24 +98,88 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let mut all = parts.headers.get_all(header::IF_MATCH).iter();
-        let (Some(only), None) = (all.next(), all.next()) else {
-            return Err(Problem::new(
+        matched(parts)?.map(Self).ok_or_else(|| {
+            Problem::new(
                 StatusCode::PRECONDITION_REQUIRED,
                 "say which version you change: If-Match with the ETag of what you read",
-            ));
-        };
-        let only = only.to_str().unwrap_or_default();
-        let tag = only.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
-        // A tag that nobody was told is none of now.
-        let version = tag.and_then(|tag| tag.parse().ok());
-        version.map(Self).ok_or_else(|| {
-            Problem::new(
-                StatusCode::PRECONDITION_FAILED,
-                "no version has this tag: read it again",
             )
         })
     }
+}
+
+/// The version that is removed, if it is said: [`IfMatch`], or whatever is there.
+#[derive(Debug)]
+pub(super) struct MayMatch(pub(super) Option<u64>);
+
+impl<S: Sync> FromRequestParts<S> for MayMatch {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        matched(parts).map(Self)
+    }
+}
+
+/// The one tag of `If-Match`.
+fn matched(parts: &Parts) -> Result<Option<u64>, Problem> {
+    let mut all = parts.headers.get_all(header::IF_MATCH).iter();
+    let only = match (all.next(), all.next()) {
+        (None, _) => return Ok(None),
+        (Some(only), None) => only.to_str().unwrap_or_default(),
+        (Some(_), Some(_)) => "",
+    };
+    let tag = only.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+    // A tag that nobody was told is none of now.
+    let version = tag.and_then(|tag| tag.parse().ok());
+    version.map(Some).ok_or_else(|| {
+        Problem::new(
+            StatusCode::PRECONDITION_FAILED,
+            "no version has this tag: read it again",
+        )
+    })
+}
+
+/// By which a request that is sent again is known: `Idempotency-Key`.
+#[derive(Debug)]
+pub(super) struct IdempotencyKey(Option<String>);
+
+impl IdempotencyKey {
+    pub(super) fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The key as the store keeps it: nobody meets the keys of others.
+    pub(super) fn of(self, principal: &Principal) -> Option<String> {
+        self.0.map(|key| format!("{}/{key}", principal.user))
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let mut all = parts.headers.get_all(IDEMPOTENCY_KEY).iter();
+        let only = match (all.next(), all.next()) {
+            (None, _) => return Ok(Self(None)),
+            (Some(only), None) => only.to_str().ok(),
+            (Some(_), Some(_)) => None,
+        };
+        let key = only.filter(|key| (1..=LONGEST_KEY).contains(&key.len()));
+        let key = key.map(|key| Self(Some(key.to_owned())));
+        key.ok_or_else(|| {
+            let detail =
+                format!("{IDEMPOTENCY_KEY} is one text of 1 to {LONGEST_KEY} plain characters");
+            Problem::new(StatusCode::BAD_REQUEST, detail)
+        })
+    }
+}
+
+/// Which part of a list.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Part {
+    #[schemars(with = "Limit")]
+    pub(super) limit: Option<String>,
+    pub(super) cursor: Option<String>,
 }
 
 /// A parameter of the query as what it means.

@@ -1,21 +1,48 @@
-//! `/jobs`: looked at and ended.
+//! `/jobs`: looked at, ended and repeated.
+
+pub(super) mod artifacts;
+pub(super) mod logs;
+pub(super) mod repeats;
+pub(super) mod steps;
 
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use etl_core::contract::store::{JobStore, Journal};
-use etl_core::model::{
-    JobFilter, JobId, JobRecord, JobStatus, Page, StepRecord, Timestamp, TriggerType,
-};
+use etl_core::contract::store::{JobStore, Journal, StoredPipeline, Submitted};
+use etl_core::model::{JobFilter, JobId, JobRecord, JobStatus, Page, Timestamp, TriggerType};
+use etl_core::runtime::{Intake, IntakeError, Trigger};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use uuid::Uuid;
 
 use super::Api;
 use super::extract::{Id, Limit, Query, page, parameter};
+use super::pipelines;
 use super::problem::Problem;
-use crate::identity::Principal;
+use super::route::{Access, Route};
+use crate::identity::{Action, Principal, Resource};
+
+/// The ways in.
+pub(super) fn routes() -> Vec<Route> {
+    let mut routes = vec![
+        Route::get("/api/v1/jobs", Resource::Jobs, list).says("Jobs, newest first"),
+        Route::get("/api/v1/jobs/{id}", Resource::Jobs, one).says("A job"),
+        Route::post(
+            "/api/v1/jobs/{id}/cancel",
+            Access::to(Action::Cancel, Resource::Jobs),
+            cancel,
+        )
+        .also(&[StatusCode::ACCEPTED])
+        .says("Ends a job: 200 once it has ended, 202 while its worker is asked to end it"),
+    ];
+    routes.extend(repeats::routes());
+    routes.extend(logs::routes());
+    routes.extend(artifacts::routes());
+    routes.extend(steps::routes());
+    routes
+}
 
 /// Which jobs a list has, and which part of it.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -37,15 +64,6 @@ pub(super) struct Wanted {
     /// Before.
     #[schemars(with = "Timestamp")]
     created_to: Option<String>,
-}
-
-/// Which part of a list.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Part {
-    #[schemars(with = "Limit")]
-    limit: Option<String>,
-    cursor: Option<String>,
 }
 
 /// Jobs, newest first.
@@ -77,19 +95,6 @@ pub(super) async fn one(
     job_of(&api, job).await.map(Json)
 }
 
-/// Step executions by position, the step itself before its items.
-pub(super) async fn steps(
-    State(api): State<Arc<Api>>,
-    Id(job): Id<JobId>,
-    Query(part): Query<Part>,
-) -> Result<Json<Page<StepRecord>>, Problem> {
-    let page = page(part.limit.as_deref(), part.cursor)?;
-    // A job that is not there has no steps, which is not what is to be told of it.
-    job_of(&api, job).await?;
-    let steps = Journal::steps(&*api.store, job, &page).await;
-    steps.map(Json).map_err(Problem::of_list)
-}
-
 /// Ends a job: 200 once it has ended, 202 while its worker is asked to end it. One that had ended before stays as it is.
 pub(super) async fn cancel(
     State(api): State<Arc<Api>>,
@@ -107,7 +112,31 @@ pub(super) async fn cancel(
     Ok((answer, Json(job)))
 }
 
-async fn job_of(api: &Api, job: JobId) -> Result<JobRecord, Problem> {
+pub(super) async fn job_of(api: &Api, job: JobId) -> Result<JobRecord, Problem> {
     let found = Journal::job(&*api.store, job).await?;
     found.ok_or_else(Problem::not_found)
+}
+
+/// Makes a job of the trigger, and tells who may run it.
+pub(super) async fn accept(
+    api: &Api,
+    pipeline: &StoredPipeline,
+    trigger: Trigger,
+) -> Result<JobRecord, Problem> {
+    let intake = Intake::new(Arc::clone(&api.store));
+    let id = JobId(Uuid::now_v7());
+    match intake.submit(id, pipeline, trigger.clone()).await {
+        Ok(submitted) => {
+            if let Submitted::New(job) = submitted {
+                api.tell_workers([job], pipeline.document.priority);
+            }
+            job_of(api, submitted.job()).await
+        }
+        Err(IntakeError::KeyTaken(job)) => {
+            let of = pipeline.reference.id;
+            let known = pipelines::same_request(api, job, of, &trigger).await?;
+            known.ok_or_else(|| IntakeError::KeyTaken(job).into())
+        }
+        Err(error) => Err(error.into()),
+    }
 }

@@ -3,10 +3,12 @@
 
 mod answer;
 mod api_keys;
+mod audit;
 mod auth;
 mod body;
 mod caller;
 mod connectors;
+mod credentials;
 mod extract;
 mod jobs;
 mod limits;
@@ -15,23 +17,30 @@ mod pipelines;
 mod problem;
 mod receive;
 mod route;
+mod schedules;
 #[cfg(test)]
 mod tests;
 mod users;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use etl_core::contract::Store;
-use etl_core::contract::store::Accounts;
+use etl_core::artifact::ArtifactStorage;
+use etl_core::contract::store::{Accounts, AuditLog};
+use etl_core::contract::{Queue, Store, acting};
+use etl_core::model::{Actor, AuditEntry, Hint, JobId};
 use etl_core::registry::Registry;
+use etl_vault::Vault;
+use tokio::time::timeout;
+use uuid::Uuid;
 
-use crate::identity::{Action, Authenticate, Client, Identity, Principal, Refused, Resource};
+use crate::identity::{Authenticate, Client, Identity, Principal, Refused};
 pub(crate) use caller::Proxies;
 use limits::Counted;
 pub(crate) use limits::Limits;
@@ -44,16 +53,53 @@ const REQUESTS: usize = 48;
 /// How many of those are that have to do with signing in: refusals are told late, and keep no other request from its turn.
 const SIGN_INS: usize = 16;
 
+/// What a client says of itself is kept up to here, in characters.
+const LONGEST_AGENT: usize = 200;
+/// The header that has the request's number.
+const REQUEST_ID: &str = "x-request-id";
+
+/// How long the queue is waited for: the store has the job, and workers ask it.
+const HINT_PATIENCE: Duration = Duration::from_secs(1);
+
 /// What handlers need.
 #[derive(Debug)]
 pub(crate) struct Api {
     pub(crate) store: Arc<dyn Store>,
+    /// Tells workers of new jobs.
+    pub(crate) queue: Arc<dyn Queue>,
+    /// Where artifacts and archived logs are.
+    pub(crate) storage: ArtifactStorage,
+    pub(crate) vault: Vault,
     pub(crate) registry: Arc<Registry>,
     pub(crate) accounts: Arc<dyn Accounts>,
+    pub(crate) audit: Arc<dyn AuditLog>,
     pub(crate) identity: Arc<Identity>,
     pub(crate) authenticate: Arc<dyn Authenticate>,
     pub(crate) limits: Limits,
     pub(crate) proxies: Proxies,
+}
+
+impl Api {
+    /// Tells whoever may run new jobs at once, and does not wait for it: without it they find them when they next ask the store.
+    fn tell_workers(&self, jobs: impl IntoIterator<Item = JobId>, priority: u8) {
+        let hints: Vec<Hint> = jobs.into_iter().map(|job| Hint { job, priority }).collect();
+        if hints.is_empty() {
+            return;
+        }
+        let queue = Arc::clone(&self.queue);
+        tokio::spawn(async move {
+            let told = timeout(HINT_PATIENCE, queue.publish(&hints)).await;
+            let problem = match told {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "the queue does not answer".into(),
+            };
+            tracing::warn!(
+                problem,
+                "the workers were not told of new jobs; they find them within seconds"
+            );
+        });
+    }
 }
 
 /// What stands before a route.
@@ -66,89 +112,21 @@ struct Gate {
 
 /// All ways in.
 fn routes() -> Vec<Route> {
-    let cancel = Access::to(Action::Cancel, Resource::Jobs);
-    let to = |action| Access::to(action, Resource::Users);
-    vec![
-        Route::get("/api/v1/pipelines", Resource::Pipelines, pipelines::list)
-            .says("The current versions of pipelines, by namespace and name, without their steps"),
-        Route::get("/api/v1/jobs", Resource::Jobs, jobs::list).says("Jobs, newest first"),
-        Route::get("/api/v1/jobs/{id}", Resource::Jobs, jobs::one).says("A job"),
-        Route::post("/api/v1/jobs/{id}/cancel", cancel, jobs::cancel)
-            .also(&[StatusCode::ACCEPTED])
-            .says("Ends a job: 200 once it has ended, 202 while its worker is asked to end it"),
-        Route::get("/api/v1/jobs/{id}/steps", Resource::Jobs, jobs::steps)
-            .says("A job's step executions by position, the step itself before its items"),
-        Route::get("/api/v1/connectors", Resource::Connectors, connectors::list)
-            .says("What a step can be"),
-        Route::get(
-            "/api/v1/connectors/{name}",
-            Resource::Connectors,
-            connectors::one,
-        )
-        .says("A connector with its schemas"),
-        Route::get(
-            "/api/v1/connectors/{name}/schema",
-            Resource::Connectors,
-            connectors::schema,
-        )
-        .says("The JSON Schemas of a connector's configuration and of its credential"),
-        Route::post("/api/v1/auth/login", Access::Open, auth::login)
-            .says("Signs in with a password, or asks for the second factor"),
-        Route::post("/api/v1/auth/setup", Access::Open, auth::setup)
-            .says("Makes the first admin and signs them in"),
-        Route::post("/api/v1/auth/refresh", Access::Open, auth::refresh)
-            .says("The next access token and refresh token of a session"),
-        Route::post("/api/v1/auth/logout", Access::InPerson, auth::logout)
-            .says("Ends the session that asks"),
-        Route::known("/api/v1/auth/me", auth::me).says("Who has signed in, and what they may do"),
-        Route::own("/api/v1/auth/sessions", auth::sessions)
-            .says("The sessions of whoever asks, the newest first"),
-        Route::delete(
-            "/api/v1/auth/sessions/{id}",
-            Access::InPerson,
-            auth::end_session,
-        )
-        .says("Ends a session of whoever asks"),
-        Route::post("/api/v1/auth/password", Access::InPerson, auth::password)
-            .says("Another password: every session ends and a new one begins"),
-        Route::post("/api/v1/auth/mfa/enroll", Access::InPerson, auth::enroll)
-            .says("A new second factor, which is on once its first code was right"),
-        Route::post("/api/v1/auth/mfa/verify", Access::Open, auth::verify)
-            .says("A code: goes on with a sign-in, or turns a new second factor on"),
-        Route::post("/api/v1/auth/mfa/disable", Access::InPerson, auth::disable)
-            .says("No second factor any more: every session ends and a new one begins"),
-        Route::get("/api/v1/users", Resource::Users, users::list).says("Users, the oldest first"),
-        Route::post("/api/v1/users", to(Action::Create), users::create).says("A new user"),
-        Route::get("/api/v1/users/{id}", Resource::Users, users::one).says("A user"),
-        Route::put("/api/v1/users/{id}", to(Action::Update), users::update)
-            .says("Makes a user different; another password or role ends their sessions"),
-        Route::delete("/api/v1/users/{id}", to(Action::Delete), users::remove)
-            .says("Removes a user with all that is theirs"),
-        Route::get(
-            "/api/v1/users/{id}/sessions",
-            Resource::Users,
-            users::sessions,
-        )
-        .says("The sessions of a user, the newest first"),
-        Route::delete(
-            "/api/v1/users/{id}/sessions",
-            to(Action::Update),
-            users::end_sessions,
-        )
-        .says("Ends all sessions of a user"),
-        Route::delete(
-            "/api/v1/users/{id}/mfa",
-            to(Action::Update),
-            users::remove_factor,
-        )
-        .says("Takes the second factor of a user away who lost it, and ends their sessions"),
-        Route::own("/api/v1/api-keys", api_keys::list).says("The API keys of whoever asks"),
-        Route::post("/api/v1/api-keys", Access::InPerson, api_keys::create)
-            .says("A new API key, which is shown this once"),
-        Route::delete("/api/v1/api-keys/{id}", Access::InPerson, api_keys::remove)
-            .says("Removes an API key of whoever asks"),
-        Route::known("/api/v1/openapi.json", openapi::describe).says("This description"),
+    [
+        pipelines::routes(),
+        jobs::routes(),
+        schedules::routes(),
+        connectors::routes(),
+        credentials::routes(),
+        auth::routes(),
+        users::routes(),
+        api_keys::routes(),
+        audit::routes(),
+        openapi::routes(),
     ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// The API, to be served beside `/health`. What is nowhere is answered by it as well.
@@ -178,30 +156,51 @@ pub(crate) fn router(api: Api) -> Router {
         .with_state(api)
 }
 
-/// Finds out who asks and whether they may, takes in what they sent, and has it worked on; handlers find who asks as an extension
-/// of the request. In this order, so that strangers cost little and slow senders keep nobody from working.
-async fn enter(
-    State(gate): State<Gate>,
-    mut request: Request,
-    next: Next,
-) -> Result<Response, Response> {
+/// Gives the request a number, by which it is found in the log and in the audit log.
+async fn enter(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
     let address = gate.api.proxies.caller(&request);
     let client = Client {
         address,
         agent: agent(request.headers()),
     };
+    let number = Uuid::now_v7().simple().to_string();
+    let stranger = Arc::new(Actor {
+        ip_address: Some(address.to_string()),
+        user_agent: Some(client.agent.clone()).filter(|agent| !agent.is_empty()),
+        trace_id: Some(number.clone()),
+        ..Actor::default()
+    });
     request.extensions_mut().insert(client);
-    let counted = if gate.access == Access::Open {
+    let answered = pass(&gate, request, next, address, &stranger);
+    let answered = acting(Arc::clone(&stranger), answered).await;
+    let mut response = answered.unwrap_or_else(|refused| refused);
+    if let Ok(number) = HeaderValue::try_from(number) {
+        response.headers_mut().insert(REQUEST_ID, number);
+    }
+    response
+}
+
+/// Finds out who asks and whether they may, takes in what they sent, and has it worked on; handlers find who asks as an extension
+/// of the request. In this order, so that strangers cost little and slow senders keep nobody from working.
+async fn pass(
+    gate: &Gate,
+    mut request: Request,
+    next: Next,
+    address: IpAddr,
+    stranger: &Arc<Actor>,
+) -> Result<Response, Response> {
+    let (actor, counted) = if gate.access == Access::Open {
         let counted = gate.api.limits.stranger(address).await;
         counted.map_err(IntoResponse::into_response)?;
-        None
+        (Arc::clone(stranger), None)
     } else {
-        let (principal, counted) = known(&gate, address, request.headers()).await?;
+        let (principal, counted) = known(gate, address, request.headers(), stranger).await?;
+        let actor = Arc::new(principal.as_actor(stranger));
         request.extensions_mut().insert(principal);
-        counted
+        (actor, counted)
     };
     let answered = match receive::whole(request).await {
-        Ok(request) => gate.turns.work(next.run(request)).await,
+        Ok(request) => gate.turns.work(acting(actor, next.run(request))).await,
         Err(problem) => Err(problem),
     };
     let mut response = answered.map_err(IntoResponse::into_response)?;
@@ -216,6 +215,7 @@ async fn known(
     gate: &Gate,
     address: IpAddr,
     headers: &HeaderMap,
+    stranger: &Actor,
 ) -> Result<(Principal, Option<Counted>), Response> {
     let api = &gate.api;
     let principal = match api.authenticate.principal(authorization(headers)).await {
@@ -231,7 +231,16 @@ async fn known(
     };
     let counted = api.limits.known(&principal.name).await;
     let counted = counted.map_err(IntoResponse::into_response)?;
-    authorize(&principal, gate.access).map_err(IntoResponse::into_response)?;
+    if let Err(refused) = authorize(&principal, gate.access) {
+        let wanted = match gate.access {
+            Access::With(permission) => permission.to_string(),
+            Access::Open | Access::SignedIn | Access::InPerson => "in person".to_owned(),
+        };
+        let denied = AuditEntry::new("access.deny", "permission", wanted);
+        let noted = api.audit.note(&principal.as_actor(stranger), denied).await;
+        noted.map_err(|error| Problem::from(error).into_response())?;
+        return Err(refused.into_response());
+    }
     Ok((principal, counted))
 }
 
@@ -280,5 +289,8 @@ fn authorization(headers: &HeaderMap) -> Option<&str> {
 fn agent(headers: &HeaderMap) -> String {
     let said = headers.get(header::USER_AGENT);
     let said = said.and_then(|said| said.to_str().ok());
-    said.unwrap_or_default().to_owned()
+    said.unwrap_or_default()
+        .chars()
+        .take(LONGEST_AGENT)
+        .collect()
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use etl_core::contract::{StoreError, StoreErrorKind};
+use etl_core::contract::{StoreError, StoreErrorKind, actor};
+use etl_core::runtime::IntakeError;
+use etl_vault::VaultError;
 use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
@@ -32,6 +34,12 @@ pub(super) struct Problem {
     retry_after: Option<u32>,
 }
 
+/// The request's number; one of its own where there is none.
+fn number() -> String {
+    let of_request = actor().and_then(|actor| actor.trace_id.clone());
+    of_request.unwrap_or_else(|| Uuid::now_v7().simple().to_string())
+}
+
 /// One thing that is wrong in what was sent.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Fault {
@@ -48,7 +56,7 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
             errors: Vec::new(),
-            trace_id: Uuid::now_v7().simple().to_string(),
+            trace_id: number(),
             retry_after: None,
         }
     }
@@ -162,6 +170,42 @@ impl From<StoreError> for Problem {
         let cause = error.source.as_ref().map(ToString::to_string);
         tracing::warn!(%error, cause, trace_id = problem.trace_id, "a request failed");
         problem
+    }
+}
+
+impl From<IntakeError> for Problem {
+    fn from(error: IntakeError) -> Self {
+        match error {
+            IntakeError::Parameters(faults) => {
+                Self::unfit(faults.into_iter().map(|fault| fault.below("/parameters")))
+            }
+            IntakeError::KeyTaken(_) => {
+                Self::conflict("the idempotency key was used for another request")
+            }
+            IntakeError::Store(error) => error.into(),
+            _ => Self::internal(&error),
+        }
+    }
+}
+
+impl From<VaultError> for Problem {
+    fn from(error: VaultError) -> Self {
+        match error {
+            VaultError::Invalid(detail) => Self::unfit_because(detail),
+            VaultError::Stale { version } => Self::stale(version),
+            VaultError::Contended => {
+                Self::conflict("others change the same credential at the same time: try again")
+            }
+            VaultError::Store(error) => error.into(),
+            error => {
+                let problem = Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "the server can't seal or open secrets now; its log tells why under this trace_id",
+                );
+                tracing::error!(%error, trace_id = problem.trace_id, "a request failed");
+                problem
+            }
+        }
     }
 }
 

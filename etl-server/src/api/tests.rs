@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use axum::body::{Body, to_bytes};
 use etl_core::contract::Clock;
 use etl_core::contract::store::{Catalog, JobStore, PutPipeline};
-use etl_core::memory::MemoryStore;
+use etl_core::memory::{MemoryQueue, MemoryStore};
 use etl_core::model::{By, JobId, NewJob, Pipeline, Role, SessionId, TriggerType, UserId};
 use etl_core::runtime::SystemClock;
 use etl_redis::RateLimiter;
@@ -20,8 +20,10 @@ use uuid::Uuid;
 
 use super::receive::LARGEST_BODY;
 use super::*;
-use crate::identity::{Keys, Kind};
+use crate::identity::{Keys, Kind, Resource};
 
+mod pipelines;
+mod secrets;
 mod sign_in;
 
 /// Knows each role by its name, and a key that may only read connectors.
@@ -66,6 +68,8 @@ impl Authenticate for RefuseAll {
 struct Asked {
     store: Arc<MemoryStore>,
     router: Router,
+    /// Where its vault's keys and its artifacts are.
+    folder: Arc<tempfile::TempDir>,
 }
 
 struct Answer {
@@ -81,32 +85,52 @@ fn an_api(authenticate: impl Authenticate) -> Asked {
 /// With a limit of so many requests a minute.
 fn an_api_with(authenticate: impl Authenticate, rate_limit: u32) -> Asked {
     let store = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let clock = Arc::new(SystemClock);
+    let identity = an_identity(store.clone(), clock, folder.path());
     let router = router(Api {
-        store: store.clone(),
-        registry: Arc::new(crate::deployment::registry()),
-        accounts: store.clone(),
-        identity: Arc::new(an_identity(
-            store.clone(),
-            Arc::new(SystemClock),
-            Path::new(""),
-        )),
         authenticate: Arc::new(authenticate),
         limits: Limits::new(RateLimiter::local(), rate_limit).unwrap(),
-        proxies: Proxies::default(),
+        ..an_api_over(store.clone(), identity.into(), folder.path())
     });
-    Asked { store, router }
+    Asked {
+        store,
+        router,
+        folder,
+    }
+}
+
+/// Without a limit, for whoever signs in.
+fn an_api_over(store: Arc<MemoryStore>, identity: Arc<Identity>, folder: &Path) -> Api {
+    Api {
+        registry: Arc::new(crate::deployment::registry()),
+        accounts: store.clone(),
+        audit: store.clone(),
+        queue: Arc::new(MemoryQueue::new()),
+        storage: ArtifactStorage::folder(folder).unwrap(),
+        vault: a_vault(store.clone(), folder),
+        authenticate: identity.clone(),
+        identity,
+        limits: Limits::new(RateLimiter::local(), 0).unwrap(),
+        proxies: Proxies::default(),
+        store,
+    }
 }
 
 /// Who asks, with keys of its own and a vault whose key file is in this folder.
 fn an_identity(store: Arc<MemoryStore>, clock: Arc<dyn Clock>, folder: &Path) -> Identity {
+    let vault = a_vault(store.clone(), folder);
+    Identity::new(store, vault, Keys::own().unwrap(), clock)
+}
+
+fn a_vault(store: Arc<MemoryStore>, folder: &Path) -> Vault {
     let source = KeySource {
         file: folder.join("master.key"),
         may_make_file: true,
         passphrase: None,
         old_passphrase: None,
     };
-    let vault = Vault::new(store.clone(), source);
-    Identity::new(store, vault, Keys::own().unwrap(), clock)
+    Vault::new(store, source)
 }
 
 impl Asked {
@@ -118,6 +142,30 @@ impl Asked {
             .body(Body::empty())
             .unwrap();
         self.send(request).await
+    }
+
+    /// With a body and headers, below `/api/v1`.
+    async fn tell(
+        &self,
+        (method, path): (&str, &str),
+        who: &str,
+        head: &[(&str, &str)],
+        body: &Value,
+    ) -> Answer {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("/api/v1{path}"))
+            .header("authorization", format!("Bearer {who}"));
+        for (name, value) in head {
+            request = request.header(*name, *value);
+        }
+        let body = if body.is_null() {
+            Body::empty()
+        } else {
+            request = request.header("content-type", "application/json");
+            Body::from(body.to_string())
+        };
+        self.send(request.body(body).unwrap()).await
     }
 
     async fn send(&self, request: Request) -> Answer {
@@ -392,7 +440,11 @@ async fn browsers_are_told_to_make_nothing_of_an_answer() {
 
 #[tokio::test]
 async fn health_is_answered_beside_it_without_signing_in() {
-    let Asked { store, router } = an_api(RefuseAll);
+    let Asked {
+        store,
+        router,
+        folder: _folder,
+    } = an_api(RefuseAll);
     let listening = crate::listener::listen("bind", "127.0.0.1:0").await;
     let (listener, address) = listening.unwrap();
     let app = crate::health::router(store, Arc::default()).merge(router);

@@ -18,17 +18,33 @@ use uuid::Uuid;
 use super::Api;
 use super::answer::{Created, Done, Versioned};
 use super::body::Body;
-use super::extract::{Id, IfMatch, LARGEST_LIMIT, Limit, Query, page};
+use super::extract::{Id, IfMatch, LARGEST_LIMIT, MayMatch, Part, Query, page};
 use super::problem::Problem;
-use crate::identity::{Secret, email_fault};
+use super::route::{Access, Route};
+use crate::identity::{Action, Resource, Secret, email_fault};
 
-/// Which part of a list.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Part {
-    #[schemars(with = "Limit")]
-    limit: Option<String>,
-    cursor: Option<String>,
+/// The ways in.
+pub(super) fn routes() -> Vec<Route> {
+    let to = |action| Access::to(action, Resource::Users);
+    vec![
+        Route::get("/api/v1/users", Resource::Users, list).says("Users, the oldest first"),
+        Route::post("/api/v1/users", to(Action::Create), create).says("A new user"),
+        Route::get("/api/v1/users/{id}", Resource::Users, one).says("A user"),
+        Route::put("/api/v1/users/{id}", to(Action::Update), update)
+            .says("Makes a user different; another password or role ends their sessions"),
+        Route::delete("/api/v1/users/{id}", to(Action::Delete), remove)
+            .says("Removes a user with all that is theirs"),
+        Route::get("/api/v1/users/{id}/sessions", Resource::Users, sessions)
+            .says("The sessions of a user, the newest first"),
+        Route::delete(
+            "/api/v1/users/{id}/sessions",
+            to(Action::Update),
+            end_sessions,
+        )
+        .says("Ends all sessions of a user"),
+        Route::delete("/api/v1/users/{id}/mfa", to(Action::Update), remove_factor)
+            .says("Takes the second factor of a user away who lost it, and ends their sessions"),
+    ]
 }
 
 /// A user to make.
@@ -205,11 +221,11 @@ pub(super) async fn update(
 pub(super) async fn remove(
     State(api): State<Arc<Api>>,
     Id(user): Id<UserId>,
-    IfMatch(version): IfMatch,
+    MayMatch(version): MayMatch,
 ) -> Result<Done, Problem> {
     let remove = RemoveUser {
         id: user,
-        expected_version: Some(version),
+        expected_version: version,
     };
     let written = api.accounts.remove_user(remove).await?;
     api.identity.forget(user);

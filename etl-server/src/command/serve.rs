@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use etl_core::contract::{Credentials, NoCredentials};
+use etl_core::contract::{Credentials, NoCredentials, Queue};
 use etl_core::runtime::{Backends, Runtime, Scope, Settings, SystemClock};
 use etl_metrics::Metrics;
 
@@ -93,6 +93,7 @@ async fn serve(
         Some(identity) => identity.setup_token().await?,
         None => None,
     };
+    let queue = deployment::queue(config, store)?;
     let draining = Arc::new(AtomicBool::new(false));
     let (listener, bound) = listener::listen("bind", &config.bind).await?;
     let scraped = Arc::new(Scraped::new(
@@ -115,6 +116,10 @@ async fn serve(
     if let Some(identity) = &identity {
         app = app.merge(api::router(Api {
             store: Arc::clone(store.store()),
+            queue: Arc::clone(&queue),
+            storage: deployment::artifacts(config)?,
+            vault: deployment::vault(config, store)?,
+            audit: store.audit(),
             registry: Arc::new(deployment::registry()),
             accounts: store.accounts(),
             identity: Arc::clone(identity),
@@ -133,7 +138,7 @@ async fn serve(
         deployment::announce_worker(config)?;
     }
     let runtime = if roles.worker || roles.scheduler {
-        Some(start(config, store, roles, metrics, credentials)?)
+        Some(start(config, store, queue, roles, metrics, credentials)?)
     } else {
         None
     };
@@ -197,13 +202,14 @@ fn ask_for_first_admin(token: &Secret) {
 fn start(
     config: &Config,
     store: &OpenStore,
+    queue: Arc<dyn Queue>,
     roles: Roles,
     metrics: Metrics,
     credentials: Arc<dyn Credentials>,
 ) -> Result<Runtime, Failure> {
     let backends = Backends {
         store: Arc::clone(store.store()),
-        queue: deployment::queue(config, store)?,
+        queue,
         events: deployment::events(config, store)?,
         credentials,
         storage: deployment::artifacts(config)?,

@@ -13,8 +13,14 @@ pub(crate) enum Resource {
     Jobs,
     /// Connectors and their schemas: they tell nothing of anybody's data.
     Connectors,
+    /// When pipelines run by themselves.
+    Schedules,
+    /// Credentials, without their secrets.
+    Credentials,
     /// Users, their sessions and what they may do.
     Users,
+    /// The audit log.
+    Audit,
 }
 
 /// What is done to it.
@@ -28,22 +34,34 @@ pub(crate) enum Action {
     Update,
     /// To take it away.
     Delete,
+    /// To make a job of it.
+    Execute,
     /// To ask for its end.
     Cancel,
+    /// To do it once more.
+    Retry,
+    /// To stop it for a while, and to let it go on.
+    Pause,
 }
 
-const RESOURCES: [Resource; 4] = [
+const RESOURCES: [Resource; 7] = [
     Resource::Pipelines,
     Resource::Jobs,
     Resource::Connectors,
+    Resource::Schedules,
+    Resource::Credentials,
     Resource::Users,
+    Resource::Audit,
 ];
-const ACTIONS: [Action; 5] = [
+const ACTIONS: [Action; 8] = [
     Action::Create,
     Action::Read,
     Action::Update,
     Action::Delete,
+    Action::Execute,
     Action::Cancel,
+    Action::Retry,
+    Action::Pause,
 ];
 
 /// The right to do one thing. In text, as scopes of API keys name it: `jobs:read`.
@@ -61,17 +79,23 @@ impl Permission {
 
     /// Whether this role has it.
     pub(crate) fn is_of(self, role: Role) -> bool {
-        let allowed: &[Action] = match (role, self.resource) {
-            (Role::Admin | Role::Operator, Resource::Jobs) => &[Action::Read, Action::Cancel],
-            (Role::Viewer, Resource::Jobs)
-            | (
-                Role::Admin | Role::Operator | Role::Viewer,
-                Resource::Pipelines | Resource::Connectors,
-            ) => &[Action::Read],
-            (Role::Admin, Resource::Users) => {
-                &[Action::Create, Action::Read, Action::Update, Action::Delete]
+        use Action::{Cancel, Create, Delete, Execute, Pause, Read, Retry, Update};
+        let allowed: &[Action] = match (self.resource, role) {
+            (Resource::Pipelines, Role::Admin) => &[Create, Read, Update, Delete, Execute],
+            (Resource::Pipelines, Role::Operator) => &[Read, Execute],
+            (Resource::Jobs, Role::Admin) => &[Read, Cancel, Retry],
+            (Resource::Jobs, Role::Operator) => &[Read, Cancel],
+            (Resource::Schedules, Role::Admin) => &[Create, Read, Update, Delete, Pause],
+            (Resource::Schedules, Role::Operator) => &[Read, Pause],
+            (Resource::Pipelines | Resource::Jobs | Resource::Schedules, Role::Viewer)
+            | (Resource::Connectors, Role::Admin | Role::Operator | Role::Viewer)
+            | (Resource::Credentials, Role::Operator)
+            | (Resource::Audit, Role::Admin) => &[Read],
+            (Resource::Credentials | Resource::Users, Role::Admin) => {
+                &[Create, Read, Update, Delete]
             }
-            (Role::Operator | Role::Viewer, Resource::Users) => &[],
+            (Resource::Credentials, Role::Viewer)
+            | (Resource::Users | Resource::Audit, Role::Operator | Role::Viewer) => &[],
         };
         allowed.contains(&self.action)
     }
@@ -91,6 +115,9 @@ impl fmt::Display for Permission {
             Resource::Pipelines => "pipelines",
             Resource::Jobs => "jobs",
             Resource::Connectors => "connectors",
+            Resource::Schedules => "schedules",
+            Resource::Credentials => "credentials",
+            Resource::Audit => "audit",
             Resource::Users => "users",
         };
         let action = match self.action {
@@ -98,7 +125,10 @@ impl fmt::Display for Permission {
             Action::Read => "read",
             Action::Update => "update",
             Action::Delete => "delete",
+            Action::Execute => "execute",
             Action::Cancel => "cancel",
+            Action::Retry => "retry",
+            Action::Pause => "pause",
         };
         write!(f, "{resource}:{action}")
     }
@@ -112,10 +142,28 @@ mod tests {
     fn a_role_has_what_the_table_says_and_nothing_else() {
         // As the table's text has it: resource, and the actions of admin, operator and viewer.
         for (resource, admin, operator, viewer) in [
-            (Resource::Pipelines, "read", "read", "read"),
-            (Resource::Jobs, "read cancel", "read cancel", "read"),
+            (
+                Resource::Pipelines,
+                "create read update delete execute",
+                "read execute",
+                "read",
+            ),
+            (Resource::Jobs, "read cancel retry", "read cancel", "read"),
             (Resource::Connectors, "read", "read", "read"),
+            (
+                Resource::Schedules,
+                "create read update delete pause",
+                "read pause",
+                "read",
+            ),
+            (
+                Resource::Credentials,
+                "create read update delete",
+                "read",
+                "",
+            ),
             (Resource::Users, "create read update delete", "", ""),
+            (Resource::Audit, "read", "", ""),
         ] {
             for (role, expected) in [
                 (Role::Admin, admin),

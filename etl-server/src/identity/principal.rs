@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 use etl_core::contract::StoreError;
-use etl_core::model::{Role, SessionId, UserId};
+use etl_core::model::{Actor, Role, SessionId, UserId};
 
 use super::permission::Permission;
 
@@ -38,6 +38,15 @@ impl Principal {
             Kind::ApiKey { scopes } => scopes.contains(&permission.to_string()),
         };
         is_in_scope && permission.is_of(self.role)
+    }
+
+    /// Them as the audit log remembers them, where there was a stranger before.
+    pub(crate) fn as_actor(&self, stranger: &Actor) -> Actor {
+        Actor {
+            user_id: Some(self.user),
+            name: self.name.clone(),
+            ..stranger.clone()
+        }
     }
 
     /// The session by which it is here in person; none if it has a key.

@@ -12,13 +12,17 @@ use serde_json::{Map, Value, json};
 
 use super::problem::Problem;
 use super::route::{Access, Route};
-use super::routes;
 use merge::Merged;
 pub(super) use shape::{Described, Gives, Operation, Shapes};
 
+/// The ways in.
+pub(super) fn routes() -> Vec<Route> {
+    vec![Route::known("/api/v1/openapi.json", describe).says("This description")]
+}
+
 /// The document, as text that people can read.
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
-    let mut text = serde_json::to_string_pretty(&document(&routes()))
+    let mut text = serde_json::to_string_pretty(&document(&super::routes()))
         .unwrap_or_else(|_| unreachable!("a JSON value is text"));
     text.push('\n');
     text
@@ -32,7 +36,12 @@ const ALWAYS: [StatusCode; 3] = [
 ];
 
 /// What every route may answer that is sent something.
-const SENDING: [StatusCode; 2] = [StatusCode::REQUEST_TIMEOUT, StatusCode::PAYLOAD_TOO_LARGE];
+const SENDING: [StatusCode; 4] = [
+    StatusCode::BAD_REQUEST,
+    StatusCode::REQUEST_TIMEOUT,
+    StatusCode::CONFLICT,
+    StatusCode::PAYLOAD_TOO_LARGE,
+];
 
 /// The document as text.
 pub(crate) fn text() -> &'static str {
@@ -125,7 +134,7 @@ fn object(route: &Route, operation: Operation, merged: &Merged, problem: &Value)
         let content = json!({ "application/json": { "schema": body } });
         object.insert(
             "requestBody".into(),
-            json!({ "required": true, "content": content }),
+            json!({ "required": !operation.may_be_empty, "content": content }),
         );
     }
     let mut refusals = operation.refusals;
@@ -186,6 +195,7 @@ fn variables(path: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::routes;
 
     /// Every text under `$ref`.
     fn references(value: &Value, found: &mut Vec<String>) {

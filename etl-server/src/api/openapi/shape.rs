@@ -3,13 +3,16 @@
 use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
+use etl_core::model::Pipeline;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::body::Body;
-use super::super::extract::{Id, IfMatch, Query};
+use super::super::body::{Any, Body, MaybeBody, Offered};
+use super::super::extract::{
+    IDEMPOTENCY_KEY, Id, IdempotencyKey, Ids, IfMatch, LONGEST_KEY, MayMatch, Query,
+};
 use super::super::problem::Problem;
 
 /// The types that operations name: as they are read and as they are written, which need not be the same.
@@ -55,6 +58,8 @@ pub(in crate::api) struct Operation {
     pub(super) answers: BTreeMap<u16, Option<Value>>,
     /// The shape of the body, if there is one.
     pub(super) body: Option<Value>,
+    /// Whether there may be none.
+    pub(super) may_be_empty: bool,
     /// Statuses of problems.
     pub(super) refusals: BTreeSet<u16>,
 }
@@ -127,6 +132,13 @@ impl<T: JsonSchema> Takes for Id<T> {
     }
 }
 
+impl<A: JsonSchema, B: JsonSchema> Takes for Ids<A, B> {
+    fn take(operation: &mut Operation, shapes: &mut Shapes) {
+        Id::<A>::take(operation, shapes);
+        Id::<B>::take(operation, shapes);
+    }
+}
+
 impl<T: JsonSchema> Takes for Query<T> {
     fn take(operation: &mut Operation, shapes: &mut Shapes) {
         operation.refusals.insert(StatusCode::BAD_REQUEST.as_u16());
@@ -153,6 +165,57 @@ impl<T: JsonSchema> Takes for Body<T> {
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             StatusCode::UNPROCESSABLE_ENTITY,
         ]);
+    }
+}
+
+impl<T: JsonSchema> Takes for MaybeBody<T> {
+    fn take(operation: &mut Operation, shapes: &mut Shapes) {
+        Body::<T>::take(operation, shapes);
+        operation.may_be_empty = true;
+    }
+}
+
+impl Takes for Offered {
+    fn take(operation: &mut Operation, shapes: &mut Shapes) {
+        Body::<Pipeline>::take(operation, shapes);
+    }
+}
+
+impl Takes for Any {
+    fn take(operation: &mut Operation, _: &mut Shapes) {
+        operation.body = Some(json!({ "description": "JSON of any shape." }));
+        operation.may_be_empty = true;
+        operation.refuses(&[
+            StatusCode::BAD_REQUEST,
+            StatusCode::PAYLOAD_TOO_LARGE,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        ]);
+    }
+}
+
+impl Takes for IdempotencyKey {
+    fn take(operation: &mut Operation, _: &mut Shapes) {
+        let shape = json!({
+            "type": "string",
+            "minLength": 1,
+            "maxLength": LONGEST_KEY,
+            "description": "The same key and request again are answered with what they made before.",
+        });
+        let parameter = parameter("header", IDEMPOTENCY_KEY, false, shape);
+        operation.parameters.push(parameter);
+        operation.refuses(&[StatusCode::BAD_REQUEST, StatusCode::CONFLICT]);
+    }
+}
+
+impl Takes for MayMatch {
+    fn take(operation: &mut Operation, _: &mut Shapes) {
+        let shape = json!({
+            "type": "string",
+            "description": "The `ETag` of what is removed. Without it whatever is there goes.",
+        });
+        let parameter = parameter("header", "If-Match", false, shape);
+        operation.parameters.push(parameter);
+        operation.refuses(&[StatusCode::PRECONDITION_FAILED]);
     }
 }
 

@@ -32,7 +32,6 @@ struct Scene {
     asked: Asked,
     identity: Arc<Identity>,
     clock: Arc<Moved>,
-    folder: Arc<tempfile::TempDir>,
 }
 
 impl Scene {
@@ -46,27 +45,22 @@ impl Scene {
     fn over(store: Arc<MemoryStore>, clock: Arc<Moved>, folder: Arc<tempfile::TempDir>) -> Self {
         let identity = an_identity(store.clone(), clock.clone(), folder.path());
         let identity = Arc::new(identity);
-        let router = router(Api {
-            store: store.clone(),
-            registry: Arc::new(crate::deployment::registry()),
-            accounts: store.clone(),
-            identity: identity.clone(),
-            authenticate: identity.clone(),
-            limits: Limits::new(RateLimiter::local(), 0).unwrap(),
-            proxies: Proxies::default(),
-        });
+        let router = router(an_api_over(store.clone(), identity.clone(), folder.path()));
         Self {
-            asked: Asked { store, router },
+            asked: Asked {
+                store,
+                router,
+                folder,
+            },
             identity,
             clock,
-            folder,
         }
     }
 
     /// Another server over the same store.
     fn beside(&self) -> Self {
         let store = self.asked.store.clone();
-        Self::over(store, self.clock.clone(), self.folder.clone())
+        Self::over(store, self.clock.clone(), self.asked.folder.clone())
     }
 
     /// With Ana as the first admin, and her tokens.

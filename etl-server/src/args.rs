@@ -1,5 +1,6 @@
 //! The command line.
 
+pub(crate) mod audit;
 pub(crate) mod user;
 pub(crate) mod vault;
 
@@ -214,6 +215,10 @@ pub(crate) enum Command {
     #[command(after_help = "Example:
   etl user create ana@example.org --role admin")]
     User(user::UserArgs),
+    /// Look after the audit log
+    #[command(after_help = "Example:
+  etl audit verify")]
+    Audit(audit::AuditArgs),
     /// Write a completion script for a shell to standard output
     #[command(after_help = "Example:
   etl completions bash > ~/.local/share/bash-completion/completions/etl")]
@@ -246,6 +251,9 @@ impl Command {
             },
             Self::Keys(args) => match &args.action {
                 vault::KeysAction::Rotate(args) => args.json,
+            },
+            Self::Audit(args) => match &args.action {
+                audit::AuditAction::Verify(args) => args.json,
             },
             Self::User(args) => match &args.action {
                 user::UserAction::Create(args) => args.json,

@@ -8,6 +8,7 @@
 mod api;
 mod archive;
 mod args;
+mod audit;
 mod command;
 mod config;
 mod deployment;

@@ -146,6 +146,12 @@ impl ArtifactStorage {
         self.root.parts().chain(below.parts()).collect()
     }
 
+    /// Where a server notes what its audit log came to: beside the jobs.
+    pub fn audit_checkpoints(&self) -> Path {
+        let below = Path::from("audit/checkpoints");
+        self.root.parts().chain(below.parts()).collect()
+    }
+
     /// Removes everything that the attempts of a job left, and the archive of its log. What is not there is removed already.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 mod apply;
 mod artifacts;
+mod audit;
 mod backfill;
 mod cancel;
 mod connectors;
@@ -23,10 +24,12 @@ mod user;
 mod validate;
 mod wanted;
 
+use std::sync::Arc;
+
 use clap::CommandFactory;
-use etl_core::contract::StoreError;
 use etl_core::contract::store::{Catalog, Journal, StoredPipeline};
-use etl_core::model::{JobId, JobRecord, PageRequest, StepRecord};
+use etl_core::contract::{StoreError, acting};
+use etl_core::model::{Actor, JobId, JobRecord, PageRequest, StepRecord};
 
 use crate::args::{Args, Command};
 use crate::config::Config;
@@ -53,6 +56,8 @@ pub(crate) fn execute(args: Args) -> Result<Exit, Failure> {
         _ => {}
     }
     let config = Config::load(&args.settings)?;
+    // What others ask a server for is their doing.
+    let is_service = matches!(args.command, Command::Serve(_));
     let by_default = match args.command {
         Command::Serve(_) => "warn,etl=info",
         _ => "warn",
@@ -64,7 +69,7 @@ pub(crate) fn execute(args: Args) -> Result<Exit, Failure> {
         .map_err(|error| {
             Failure::new(Exit::Unreachable, "the program can't start its threads").because(error)
         })?;
-    let exit = runtime.block_on(async {
+    let carried_out = async {
         match args.command {
             Command::Run(run) => run::execute(&config, run).await,
             Command::Serve(serve) => serve::execute(&config, &serve).await,
@@ -85,6 +90,7 @@ pub(crate) fn execute(args: Args) -> Result<Exit, Failure> {
             Command::Backfill(backfill) => backfill::execute(&config, &backfill).await,
             Command::Credential(credential) => credential::execute(&config, &credential).await,
             Command::Keys(keys) => keys::execute(&config, &keys).await,
+            Command::Audit(audit) => audit::execute(&config, &audit).await,
             Command::User(user) => user::execute(&config, &user).await,
             Command::Doctor(doctor) => doctor::execute(&config, &doctor).await,
             Command::Completions { .. }
@@ -92,10 +98,23 @@ pub(crate) fn execute(args: Args) -> Result<Exit, Failure> {
             | Command::Validate(_)
             | Command::Connectors(_) => Ok(Exit::Success),
         }
-    });
+    };
+    let exit = if is_service {
+        runtime.block_on(carried_out)
+    } else {
+        runtime.block_on(acting(Arc::new(on_command_line()), carried_out))
+    };
     // A connector's blocking thread that does not heed its cancellation must not keep the program.
     runtime.shutdown_background();
     exit
+}
+
+/// Who works on the command line, for the audit log.
+fn on_command_line() -> Actor {
+    Actor {
+        name: "cli".into(),
+        ..Actor::default()
+    }
 }
 
 /// The job of this id, or the failure that says that there is none.

@@ -7,11 +7,13 @@ use std::time::Duration;
 use etl_core::contract::{Credentials, NoCredentials, Queue};
 use etl_core::runtime::{Backends, Runtime, Scope, Settings, SystemClock};
 use etl_metrics::Metrics;
+use tokio::task::JoinHandle;
 
 use super::interrupts::Interrupts;
 use crate::api::{self, Api, Proxies};
 use crate::archive::Archiver;
 use crate::args::{Role, ServeArgs};
+use crate::audit::{self, Sealer};
 use crate::config::Config;
 use crate::deployment::{self, OpenStore};
 use crate::failure::{Exit, Failure};
@@ -162,6 +164,12 @@ async fn serve(
         None => None,
     };
 
+    let sealing = if roles.api {
+        seal_audit(config, store).await?
+    } else {
+        None
+    };
+
     interrupts.next().await;
     draining.store(true, Ordering::SeqCst);
     tracing::info!(
@@ -179,7 +187,7 @@ async fn serve(
             })
             .await;
     }
-    for task in [archiver, tidying].into_iter().flatten() {
+    for task in [archiver, tidying, sealing].into_iter().flatten() {
         task.abort();
     }
     listening.stop().await;
@@ -188,6 +196,19 @@ async fn serve(
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Takes the audit log's rows into its chain, if there is a key for it.
+async fn seal_audit(config: &Config, store: &OpenStore) -> Result<Option<JoinHandle<()>>, Failure> {
+    let vault = deployment::vault(config, store)?;
+    if !audit::has_key(&vault).await? {
+        tracing::warn!(
+            "a passphrase is no key for the audit log's chain: changes of the log are not found (`etl audit verify`)"
+        );
+        return Ok(None);
+    }
+    let sealer = Sealer::new(store.audit(), vault, deployment::artifacts(config)?);
+    Ok(Some(sealer.start()))
 }
 
 /// Says how the first admin is made, as long as there is nobody. It is said to whoever started this, and is no line of the log.

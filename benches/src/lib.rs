@@ -1,5 +1,6 @@
 //! What the measurements share: graphs of steps that do nothing, and figures that are printed and kept.
 
+pub mod database;
 mod figure;
 pub mod load;
 mod machine;

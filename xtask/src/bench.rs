@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 /// The measurements, each a program of `etl-benches`.
-const ALL: [&str; 4] = ["engine", "store", "deployment", "process"];
+const ALL: [&str; 5] = ["engine", "store", "deployment", "api", "process"];
 
 /// Takes the measurement that `args` names first, or all; what follows the name is for the measurement.
 pub(crate) fn run(args: &[String]) -> Result<()> {

@@ -6,14 +6,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
+use etl_benches::database::{Database, variable};
 use etl_benches::load::Load;
 use etl_benches::{Form, Goal, Noop, Report, pipeline};
 use etl_core::sdk::Etl;
 use etl_queue_amqp::{AmqpOptions, AmqpQueue};
 use etl_store_postgres::{Options, PostgresStore};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use uuid::Uuid;
+use sqlx::{Connection, PgConnection};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -96,52 +96,6 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// A database of its own on the server for tests.
-struct Database {
-    server: String,
-    name: String,
-}
-
-impl Database {
-    async fn new() -> Result<Self> {
-        let server = variable("ETL_TEST_POSTGRES_URL")?;
-        let name = format!("etl_bench_{}", Uuid::now_v7().simple());
-        let database = Self { server, name };
-        let name = &database.name;
-        database.run(format!("CREATE DATABASE {name}")).await?;
-        let mut conn = PgConnection::connect(&database.server).await?;
-        let durable: bool = sqlx::query_scalar(
-            "SELECT current_setting('fsync') = 'on' AND current_setting('synchronous_commit') = 'on'",
-        )
-        .fetch_one(&mut conn)
-        .await?;
-        ensure!(durable, "the server does not flush what it confirms");
-        Ok(database)
-    }
-
-    async fn run(&self, sql: String) -> Result<()> {
-        let mut conn = PgConnection::connect(&self.server).await?;
-        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut conn).await?;
-        conn.close().await?;
-        Ok(())
-    }
-
-    fn url(&self) -> Result<String> {
-        let (server, _) = self.server.rsplit_once('/').context("no URL")?;
-        Ok(format!("{server}/{}", self.name))
-    }
-
-    async fn remove(self) -> Result<()> {
-        self.run(format!("DROP DATABASE {} WITH (FORCE)", self.name))
-            .await
-    }
-}
-
-fn variable(name: &str) -> Result<String> {
-    std::env::var(name)
-        .with_context(|| format!("{name} is not set: eval \"$(scripts/services env)\""))
-}
-
 /// How many a second, of one connection.
 async fn transactions(database: &Database) -> Result<f64> {
     let mut conn = PgConnection::connect(&database.url()?).await?;
@@ -181,8 +135,8 @@ async fn whole(
         Hints::Store => builder = builder.queue(Arc::new(store.queue())),
         Hints::Broker => {
             let names = AmqpOptions::default().with_names(
-                format!("{}.jobs", database.name),
-                format!("{}.dlq", database.name),
+                format!("{}.jobs", database.name()),
+                format!("{}.dlq", database.name()),
             );
             let queue = AmqpQueue::connect(&variable("ETL_TEST_AMQP_URL")?, names).await?;
             let queue = Arc::new(queue);

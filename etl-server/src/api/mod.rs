@@ -106,6 +106,7 @@ impl Api {
 #[derive(Debug, Clone)]
 struct Gate {
     api: Arc<Api>,
+    path: &'static str,
     access: Access,
     turns: Turns,
 }
@@ -138,6 +139,7 @@ pub(crate) fn router(api: Api) -> Router {
     for route in routes() {
         let gate = Gate {
             api: Arc::clone(&api),
+            path: route.path,
             access: route.access,
             turns: match route.access {
                 Access::Open | Access::InPerson => sign_ins.clone(),
@@ -204,6 +206,12 @@ async fn pass(
         Err(problem) => Err(problem),
     };
     let mut response = answered.map_err(IntoResponse::into_response)?;
+    if gate.access == Access::Open && response.status() == StatusCode::UNAUTHORIZED {
+        // The throttle bounds how often.
+        let refused = AuditEntry::new("session.refuse", "route", gate.path);
+        let noted = gate.api.audit.note(stranger, refused).await;
+        noted.map_err(|error| Problem::from(error).into_response())?;
+    }
     if let Some(counted) = counted {
         counted.tell(response.headers_mut());
     }

@@ -793,3 +793,21 @@ async fn a_body_that_says_more_than_is_asked_for_does_nothing() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_sign_in_that_is_refused_is_noted_with_where_it_came_from() {
+    let (scene, tokens) = Scene::with_ana().await;
+    let wrong = json!({ "email": ANA, "password": "wrong horse battery" });
+    let refused = scene.post("/auth/login", "", &wrong).await;
+    refused.is_problem(401);
+    let token = tokens["access_token"].as_str().unwrap();
+    let rows = scene
+        .send("GET", "/audit?action=session.refuse", token, &[], None)
+        .await;
+    let rows = rows.body["items"].as_array().unwrap();
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0]["resource_id"], "/api/v1/auth/login");
+    assert_eq!(rows[0]["trace_id"], refused.body["trace_id"]);
+    assert_eq!(rows[0]["ip_address"], "0.0.0.0");
+    assert!(!rows[0].to_string().contains("wrong horse"));
+}

@@ -65,6 +65,9 @@ pub(crate) struct Config {
     /// The networks of proxies whose `X-Forwarded-For` is believed.
     #[serde(deserialize_with = "networks")]
     pub(crate) trusted_proxies: Vec<IpNet>,
+    /// The origins of pages, beside the server's own, that may open WebSockets: `https://HOST`.
+    #[serde(deserialize_with = "origins")]
+    pub(crate) allowed_origins: Vec<String>,
 }
 
 impl Default for Config {
@@ -88,11 +91,12 @@ impl Default for Config {
             drain_seconds: 30,
             rate_limit: 30_000,
             trusted_proxies: Vec::new(),
+            allowed_origins: Vec::new(),
         }
     }
 }
 
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 19] = [
     "database_url",
     "queue_url",
     "events_url",
@@ -111,6 +115,7 @@ const KEYS: [&str; 18] = [
     "drain_seconds",
     "rate_limit",
     "trusted_proxies",
+    "allowed_origins",
 ];
 
 /// Those of them that are numbers. A text of digits is a text under any other key.
@@ -177,6 +182,24 @@ fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D:
         })
     };
     texts.into_iter().map(network).collect()
+}
+
+/// Origins as browsers write them, in the forms that [`tags`] reads.
+fn origins<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let texts = tags(deserializer)?;
+    let is_origin = |text: &String| {
+        let authority = ["http://", "https://"]
+            .iter()
+            .find_map(|scheme| text.strip_prefix(scheme));
+        authority.is_some_and(|rest| !rest.is_empty() && !rest.contains(['/', '*', '@']))
+    };
+    if texts.iter().all(is_origin) {
+        Ok(texts)
+    } else {
+        Err(D::Error::custom(
+            "an origin looks like https://HOST or https://HOST:PORT, without a path",
+        ))
+    }
 }
 
 impl Config {

@@ -17,6 +17,7 @@ mod failure;
 mod health;
 mod identity;
 mod listener;
+mod live;
 mod metrics;
 mod recent;
 mod storage;

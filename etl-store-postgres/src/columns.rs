@@ -7,7 +7,7 @@ macro_rules! job_columns {
          etl_text(j.scheduled_for), j.parameters::text, j.context::text, j.priority::bigint, etl_text(j.started_at), \
          etl_text(j.completed_at), j.duration_ms, j.worker_id, j.fence, etl_text(j.lease_expires_at), j.retry_of::text, \
          j.retry_attempt, j.cancel_requested, j.rows_processed, j.bytes_transferred, j.error_message, j.error_stack, \
-         etl_text(j.created_at)"
+         etl_text(j.created_at), j.log_last_seq"
     };
 }
 pub(crate) use job_columns;

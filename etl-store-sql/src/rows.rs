@@ -176,7 +176,7 @@ where
 /// A job of a row that has these columns: `id`, `pipeline_id`, the pipeline's `name` and `namespace`, `pipeline_version`, `status`,
 /// `trigger_type`, `triggered_by`, `scheduled_for`, `parameters`, `context`, `priority`, `started_at`, `completed_at`, `duration_ms`,
 /// `worker_id`, `fence`, `lease_expires_at`, `retry_of`, `retry_attempt`, `cancel_requested`, `rows_processed`,
-/// `bytes_transferred`, `error_message`, `error_stack`, `created_at`.
+/// `bytes_transferred`, `error_message`, `error_stack`, `created_at`, `log_last_seq`.
 pub fn job_record(row: &impl Columns) -> Result<JobRecord> {
     Ok(JobRecord {
         id: row.parsed(0)?,
@@ -205,6 +205,7 @@ pub fn job_record(row: &impl Columns) -> Result<JobRecord> {
         error_message: row.owned(23)?,
         error_stack: row.owned(24)?,
         created_at: row.parsed(25)?,
+        log_last_seq: row.number(26)?,
     })
 }
 

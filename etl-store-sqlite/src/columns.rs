@@ -6,7 +6,7 @@ macro_rules! job_columns {
         "j.id, j.pipeline_id, p.name, p.namespace, j.pipeline_version, j.status, j.trigger_type, j.triggered_by, \
          j.scheduled_for, j.parameters, j.context, j.priority, j.started_at, j.completed_at, j.duration_ms, \
          j.worker_id, j.fence, j.lease_expires_at, j.retry_of, j.retry_attempt, j.cancel_requested, \
-         j.rows_processed, j.bytes_transferred, j.error_message, j.error_stack, j.created_at"
+         j.rows_processed, j.bytes_transferred, j.error_message, j.error_stack, j.created_at, j.log_last_seq"
     };
 }
 pub(crate) use job_columns;

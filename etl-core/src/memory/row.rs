@@ -241,6 +241,7 @@ impl JobRow {
             error_message: self.error.clone(),
             error_stack: self.error_stack.clone(),
             created_at: self.created_at,
+            log_last_seq: self.log.len() as u64,
         }
     }
 }

@@ -225,6 +225,9 @@ pub struct JobRecord {
     pub error_stack: Option<String>,
     /// When it was accepted.
     pub created_at: Timestamp,
+    /// The number of the last line of its log: what it says is true as of that line.
+    #[serde(default)]
+    pub log_last_seq: u64,
 }
 
 /// A step execution as readers see it. The names are those of `step_executions`.

@@ -12,6 +12,7 @@ mod credentials;
 mod extract;
 mod jobs;
 mod limits;
+mod live;
 pub(crate) mod openapi;
 mod pipelines;
 mod problem;
@@ -28,7 +29,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use etl_core::artifact::ArtifactStorage;
@@ -41,6 +42,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::identity::{Authenticate, Client, Identity, Principal, Refused};
+use crate::live::Live;
 pub(crate) use caller::Proxies;
 use limits::Counted;
 pub(crate) use limits::Limits;
@@ -77,6 +79,9 @@ pub(crate) struct Api {
     pub(crate) authenticate: Arc<dyn Authenticate>,
     pub(crate) limits: Limits,
     pub(crate) proxies: Proxies,
+    pub(crate) live: Arc<Live>,
+    /// Of pages, beside the server's own, that may open WebSockets.
+    pub(crate) allowed_origins: Vec<String>,
 }
 
 impl Api {
@@ -108,6 +113,7 @@ struct Gate {
     api: Arc<Api>,
     path: &'static str,
     access: Access,
+    takes_ticket: bool,
     turns: Turns,
 }
 
@@ -116,6 +122,7 @@ fn routes() -> Vec<Route> {
     [
         pipelines::routes(),
         jobs::routes(),
+        live::routes(),
         schedules::routes(),
         connectors::routes(),
         credentials::routes(),
@@ -141,6 +148,7 @@ pub(crate) fn router(api: Api) -> Router {
             api: Arc::clone(&api),
             path: route.path,
             access: route.access,
+            takes_ticket: route.takes_ticket,
             turns: match route.access {
                 Access::Open | Access::InPerson => sign_ins.clone(),
                 Access::SignedIn | Access::With(_) => turns.clone(),
@@ -196,7 +204,11 @@ async fn pass(
         counted.map_err(IntoResponse::into_response)?;
         (Arc::clone(stranger), None)
     } else {
-        let (principal, counted) = known(gate, address, request.headers(), stranger).await?;
+        let shown = Shown {
+            ticket: ticket_of(request.uri()).filter(|_| gate.takes_ticket),
+            headers: request.headers(),
+        };
+        let (principal, counted) = known(gate, address, shown, stranger).await?;
         let actor = Arc::new(principal.as_actor(stranger));
         request.extensions_mut().insert(principal);
         (actor, counted)
@@ -218,15 +230,28 @@ async fn pass(
     Ok(response)
 }
 
+/// By what a request shows who asks.
+struct Shown<'a> {
+    ticket: Option<String>,
+    headers: &'a HeaderMap,
+}
+
 /// Who asks, if they may come in here and do not ask too often.
 async fn known(
     gate: &Gate,
     address: IpAddr,
-    headers: &HeaderMap,
+    shown: Shown<'_>,
     stranger: &Actor,
 ) -> Result<(Principal, Option<Counted>), Response> {
     let api = &gate.api;
-    let principal = match api.authenticate.principal(authorization(headers)).await {
+    let found = match shown.ticket {
+        Some(ticket) => api.identity.by_ticket(&ticket).await,
+        None => {
+            let header = authorization(shown.headers);
+            api.authenticate.principal(header).await
+        }
+    };
+    let principal = match found {
         Ok(principal) => principal,
         Err(Refused::Store(error)) => return Err(Problem::from(error).into_response()),
         Err(refused) => {
@@ -291,6 +316,16 @@ fn authorization(headers: &HeaderMap) -> Option<&str> {
         (Some(only), None) => only.to_str().ok(),
         _ => None,
     }
+}
+
+/// The ticket in the query, if there is one.
+fn ticket_of(uri: &Uri) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct ByTicket {
+        ticket: String,
+    }
+    let query = axum::extract::Query::<ByTicket>::try_from_uri(uri);
+    query.ok().map(|query| query.0.ticket)
 }
 
 /// What the client says that it is.

@@ -37,6 +37,8 @@ pub(super) struct Route {
     pub(super) path: &'static str,
     pub(super) access: Access,
     pub(super) handler: MethodRouter<Arc<Api>>,
+    /// Whether a ticket in the query says who asks.
+    pub(super) takes_ticket: bool,
     /// The module and the function that answer.
     pub(super) name: (&'static str, &'static str),
     /// One sentence for who reads the description.
@@ -114,6 +116,7 @@ impl Route {
             method,
             path,
             access,
+            takes_ticket: false,
             handler: on(filter, handler),
             name: name_of::<H>(),
             summary: "",
@@ -125,6 +128,12 @@ impl Route {
     /// What it does, in one sentence.
     pub(super) fn says(mut self, summary: &'static str) -> Self {
         self.summary = summary;
+        self
+    }
+
+    /// A ticket in the query may say who asks, in place of the header.
+    pub(super) fn by_ticket(mut self) -> Self {
+        self.takes_ticket = true;
         self
     }
 

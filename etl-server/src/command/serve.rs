@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use etl_core::contract::{Credentials, NoCredentials, Queue};
+use etl_core::contract::{Credentials, EventBus, NoCredentials, Queue};
 use etl_core::runtime::{Backends, Runtime, Scope, Settings, SystemClock};
 use etl_metrics::Metrics;
 use tokio::task::JoinHandle;
@@ -20,6 +20,7 @@ use crate::failure::{Exit, Failure};
 use crate::health;
 use crate::identity::Secret;
 use crate::listener;
+use crate::live::Live;
 use crate::metrics::{self, Scraped};
 use crate::view::say;
 
@@ -96,6 +97,7 @@ async fn serve(
         None => None,
     };
     let queue = deployment::queue(config, store)?;
+    let events = deployment::events(config, store)?;
     let draining = Arc::new(AtomicBool::new(false));
     let (listener, bound) = listener::listen("bind", &config.bind).await?;
     let scraped = Arc::new(Scraped::new(
@@ -115,6 +117,7 @@ async fn serve(
         None => None,
     };
     let mut app = health::router(Arc::clone(store.store()), Arc::clone(&draining));
+    let live = Live::start(Arc::clone(store.store()), Arc::clone(&events));
     if let Some(identity) = &identity {
         app = app.merge(api::router(Api {
             store: Arc::clone(store.store()),
@@ -128,6 +131,8 @@ async fn serve(
             authenticate: Arc::clone(identity) as _,
             limits: deployment::limits(config)?,
             proxies: Proxies::new(config.trusted_proxies.clone()),
+            live: Arc::clone(&live),
+            allowed_origins: config.allowed_origins.clone(),
         }));
     }
     // What is served says how much goes on here, which strangers need not know.
@@ -140,7 +145,14 @@ async fn serve(
         deployment::announce_worker(config)?;
     }
     let runtime = if roles.worker || roles.scheduler {
-        Some(start(config, store, queue, roles, metrics, credentials)?)
+        Some(start(
+            config,
+            store,
+            (queue, events),
+            roles,
+            metrics,
+            credentials,
+        )?)
     } else {
         None
     };
@@ -190,6 +202,7 @@ async fn serve(
     for task in [archiver, tidying, sealing].into_iter().flatten() {
         task.abort();
     }
+    live.stop();
     listening.stop().await;
     if let Some(scraping) = scraping {
         scraping.stop().await;
@@ -223,7 +236,7 @@ fn ask_for_first_admin(token: &Secret) {
 fn start(
     config: &Config,
     store: &OpenStore,
-    queue: Arc<dyn Queue>,
+    (queue, events): (Arc<dyn Queue>, Arc<dyn EventBus>),
     roles: Roles,
     metrics: Metrics,
     credentials: Arc<dyn Credentials>,
@@ -231,7 +244,7 @@ fn start(
     let backends = Backends {
         store: Arc::clone(store.store()),
         queue,
-        events: deployment::events(config, store)?,
+        events,
         credentials,
         storage: deployment::artifacts(config)?,
         registry: Arc::new(deployment::registry()),

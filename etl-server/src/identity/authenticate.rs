@@ -25,6 +25,13 @@ impl Authenticate for Identity {
             self.by_access_token(token).await
         }
     }
+
+    async fn again(&self, principal: &Principal) -> Result<Principal, Refused> {
+        match principal.kind {
+            Kind::Session(session) => self.of_session(principal.user, session).await,
+            Kind::ApiKey { id, .. } => self.of_key(principal.user, id).await,
+        }
+    }
 }
 
 impl Identity {
@@ -84,7 +91,7 @@ impl Identity {
     }
 
     /// The user with their live sessions, as they were at most a moment ago.
-    async fn known(&self, id: UserId) -> Result<Option<Arc<Known>>, Refused> {
+    pub(super) async fn known(&self, id: UserId) -> Result<Option<Arc<Known>>, Refused> {
         if let Some(known) = self.users.get(&id) {
             return Ok(Some(known));
         }
@@ -123,7 +130,10 @@ impl Identity {
             user: user.id,
             name: user.email,
             role: user.role,
-            kind: Kind::ApiKey { scopes: key.scopes },
+            kind: Kind::ApiKey {
+                id: key.id,
+                scopes: key.scopes,
+            },
         };
         self.by_key
             .note(hash, Arc::new(principal.clone()), looked_at);

@@ -20,6 +20,7 @@ mod session;
 mod setup;
 mod sign_in;
 mod throttle;
+mod ticket;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -45,6 +46,7 @@ pub(crate) use principal::{Authenticate, Principal, Refused};
 pub(crate) use secret::{Secret, TokenKind};
 pub(crate) use session::Tokens;
 pub(crate) use sign_in::SignedIn;
+pub(crate) use ticket::LIFE as TICKET_LIFE;
 
 use access_token::Claims;
 use recent::Recent;

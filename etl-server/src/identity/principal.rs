@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 use etl_core::contract::StoreError;
-use etl_core::model::{Actor, Role, SessionId, UserId};
+use etl_core::model::{Actor, ApiKeyId, Role, SessionId, UserId};
 
 use super::permission::Permission;
 
@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     Session(SessionId),
     /// It has a key, which may do of that what its scopes name.
     ApiKey {
+        /// Which.
+        id: ApiKeyId,
         /// Permissions in text.
         scopes: Vec<String>,
     },
@@ -35,7 +37,7 @@ impl Principal {
     pub(crate) fn may(&self, permission: Permission) -> bool {
         let is_in_scope = match &self.kind {
             Kind::Session(_) => true,
-            Kind::ApiKey { scopes } => scopes.contains(&permission.to_string()),
+            Kind::ApiKey { scopes, .. } => scopes.contains(&permission.to_string()),
         };
         is_in_scope && permission.is_of(self.role)
     }
@@ -64,6 +66,12 @@ pub(crate) trait Authenticate: Send + Sync + Debug + 'static {
     /// # Errors
     /// [`Refused`] if it is not known for sure. Why is for the log and never for whoever asks.
     async fn principal(&self, authorization: Option<&str>) -> Result<Principal, Refused>;
+
+    /// The same as they are now, as it was seen at most five seconds ago: for who stays for long.
+    ///
+    /// # Errors
+    /// [`Refused`] if they have signed out or may not be here any more.
+    async fn again(&self, principal: &Principal) -> Result<Principal, Refused>;
 }
 
 /// Who asks is not known.
@@ -91,6 +99,7 @@ mod tests {
             name: "ci".into(),
             role,
             kind: Kind::ApiKey {
+                id: ApiKeyId(Uuid::nil()),
                 scopes: scopes.iter().map(ToString::to_string).collect(),
             },
         };

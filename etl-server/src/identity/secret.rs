@@ -73,6 +73,8 @@ pub(crate) enum TokenKind {
     Challenge,
     /// Makes the first admin.
     Setup,
+    /// Opens a WebSocket.
+    Ticket,
 }
 
 impl TokenKind {
@@ -83,6 +85,7 @@ impl TokenKind {
             Self::ApiKey => "etl_ak_",
             Self::Challenge => "etl_mt_",
             Self::Setup => "etl_st_",
+            Self::Ticket => "etl_wt_",
         }
     }
 

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::problem::Problem;
 use super::route::{Access, Route};
 use merge::Merged;
-pub(super) use shape::{Described, Gives, Operation, Shapes};
+pub(super) use shape::{Described, Gives, Operation, Shapes, Takes};
 
 /// The ways in.
 pub(super) fn routes() -> Vec<Route> {
@@ -157,6 +157,7 @@ fn object(route: &Route, operation: Operation, merged: &Merged, problem: &Value)
         _ => json!([{ "bearer": [] }]),
     };
     object.insert("security".into(), security);
+    let media_type = operation.media_type;
     let mut answers = operation.answers;
     if let Some(shape) = answers.values().next().cloned() {
         let also = route.also.iter();
@@ -164,7 +165,7 @@ fn object(route: &Route, operation: Operation, merged: &Merged, problem: &Value)
     }
     let mut responses = Map::new();
     for (status, shape) in answers {
-        let content = shape.map(|shape| json!({ "application/json": { "schema": shape } }));
+        let content = shape.map(|shape| json!({ media_type: { "schema": shape } }));
         responses.insert(status.to_string(), response(status, content));
     }
     for status in refusals {
@@ -223,7 +224,8 @@ mod tests {
             assert!(!summary.is_empty(), "{method} {}", route.path);
             let good = operation["responses"].as_object().unwrap();
             assert!(
-                good.keys().any(|status| status.starts_with('2')),
+                good.keys()
+                    .any(|status| status.starts_with('2') || status == "101"),
                 "{summary}"
             );
             let named: Vec<_> = variables(route.path).collect();

@@ -48,7 +48,7 @@ impl Shapes {
 }
 
 /// What is known of an operation from its handler's type.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::api) struct Operation {
     /// The variables of the path, in its order.
     pub(super) variables: Vec<Value>,
@@ -56,6 +56,8 @@ pub(in crate::api) struct Operation {
     pub(super) parameters: Vec<Value>,
     /// Good answers: the shape of what they hold, if they hold something.
     pub(super) answers: BTreeMap<u16, Option<Value>>,
+    /// What good answers are written in.
+    pub(in crate::api) media_type: &'static str,
     /// The shape of the body, if there is one.
     pub(super) body: Option<Value>,
     /// Whether there may be none.
@@ -64,7 +66,27 @@ pub(in crate::api) struct Operation {
     pub(super) refusals: BTreeSet<u16>,
 }
 
+impl Default for Operation {
+    fn default() -> Self {
+        Self {
+            variables: Vec::new(),
+            parameters: Vec::new(),
+            answers: BTreeMap::new(),
+            media_type: "application/json",
+            body: None,
+            may_be_empty: false,
+            refusals: BTreeSet::new(),
+        }
+    }
+}
+
 impl Operation {
+    /// A header that may be there.
+    pub(in crate::api) fn header(&mut self, name: &str, shape: Value) {
+        self.parameters
+            .push(parameter("header", name, false, shape));
+    }
+
     /// A good answer.
     pub(in crate::api) fn gives(&mut self, status: StatusCode, shape: Option<Value>) {
         self.answers.insert(status.as_u16(), shape);
@@ -77,7 +99,7 @@ impl Operation {
         }
     }
 
-    fn refuses(&mut self, statuses: &[StatusCode]) {
+    pub(in crate::api) fn refuses(&mut self, statuses: &[StatusCode]) {
         let statuses = statuses.iter().map(StatusCode::as_u16);
         self.refusals.extend(statuses);
     }

@@ -1,0 +1,144 @@
+//! The states of many jobs: those that are on their way, and what becomes of them and of those that come. A state that lasted for a
+//! moment may be left out, the last one never is.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use etl_core::contract::store::Result;
+use etl_core::contract::{Clock, Store};
+use etl_core::model::{JobFilter, JobId, JobRecord, JobStatus, PageRequest, PipelineId, Timestamp};
+use etl_core::runtime::SystemClock;
+
+use super::job::summary;
+use super::message::{Channel, ServerMessage};
+
+/// How many jobs that are on their way are followed; of more, the newest.
+const FOLLOWED: usize = 500;
+/// How many jobs that have ended are known to have been told.
+const ENDED: usize = 2000;
+/// How many of the newest jobs are looked at for ones that nobody told of.
+const NEWEST: usize = 100;
+
+/// What a watcher of many jobs knows.
+#[derive(Debug)]
+pub(super) struct JobsFeed {
+    channel: Channel,
+    /// Only of this one.
+    pipeline: Option<PipelineId>,
+    pipeline_name: Option<String>,
+    since: Timestamp,
+    open: HashMap<JobId, JobStatus>,
+    ended: HashSet<JobId>,
+    ended_in_order: VecDeque<JobId>,
+}
+
+impl JobsFeed {
+    /// From now on, beginning with the jobs that are on their way. `None` if there is no such pipeline.
+    pub(super) async fn open(
+        store: &dyn Store,
+        pipeline: Option<PipelineId>,
+    ) -> Result<Option<(Self, Vec<ServerMessage>)>> {
+        let pipeline_name = match pipeline {
+            None => None,
+            Some(id) => match store.pipeline_by_id(id).await? {
+                Some(stored) => Some(stored.document.name.clone()),
+                None => return Ok(None),
+            },
+        };
+        let mut feed = Self {
+            channel: pipeline.map_or(Channel::Global, Channel::Pipeline),
+            pipeline,
+            pipeline_name,
+            since: SystemClock.now(),
+            open: HashMap::new(),
+            ended: HashSet::new(),
+            ended_in_order: VecDeque::new(),
+        };
+        let filter = JobFilter {
+            status: vec![JobStatus::Pending, JobStatus::Queued, JobStatus::Running],
+            ..feed.filter()
+        };
+        let jobs = store.jobs(&filter, &PageRequest::first(FOLLOWED)).await?;
+        let mut first = Vec::new();
+        // The oldest first, as they came.
+        for job in jobs.items.into_iter().rev() {
+            feed.take(store, job, &mut first).await?;
+        }
+        Ok(Some((feed, first)))
+    }
+
+    fn filter(&self) -> JobFilter {
+        JobFilter {
+            pipeline: self.pipeline_name.clone(),
+            ..JobFilter::default()
+        }
+    }
+
+    /// What this job has become.
+    pub(super) async fn look_at(
+        &mut self,
+        store: &dyn Store,
+        job: JobId,
+    ) -> Result<Vec<ServerMessage>> {
+        let mut messages = Vec::new();
+        if self.ended.contains(&job) {
+            return Ok(messages);
+        }
+        match store.job(job).await? {
+            Some(job) => self.take(store, job, &mut messages).await?,
+            None => {
+                self.open.remove(&job);
+            }
+        }
+        Ok(messages)
+    }
+
+    /// What all that are followed have become, and which have come.
+    pub(super) async fn look_at_all(&mut self, store: &dyn Store) -> Result<Vec<ServerMessage>> {
+        let mut messages = Vec::new();
+        let known: Vec<JobId> = self.open.keys().copied().collect();
+        for job in known {
+            messages.extend(self.look_at(store, job).await?);
+        }
+        let newest = PageRequest::first(NEWEST);
+        let newest = store.jobs(&self.filter(), &newest).await?;
+        for job in newest.items.into_iter().rev() {
+            if job.created_at >= self.since {
+                self.take(store, job, &mut messages).await?;
+            }
+        }
+        Ok(messages)
+    }
+
+    async fn take(
+        &mut self,
+        store: &dyn Store,
+        job: JobRecord,
+        messages: &mut Vec<ServerMessage>,
+    ) -> Result<()> {
+        let is_ours = self.pipeline.is_none_or(|id| id == job.pipeline_id);
+        if !is_ours || self.ended.contains(&job.id) {
+            return Ok(());
+        }
+        if job.status.is_terminal() {
+            self.open.remove(&job.id);
+            self.ended.insert(job.id);
+            self.ended_in_order.push_back(job.id);
+            if self.ended_in_order.len() > ENDED
+                && let Some(oldest) = self.ended_in_order.pop_front()
+            {
+                self.ended.remove(&oldest);
+            }
+            messages.push(ServerMessage::state(self.channel, &job, SystemClock.now()));
+            let summary = summary(store, &job).await?;
+            messages.push(ServerMessage::end(self.channel, &job, summary));
+            return Ok(());
+        }
+        let is_known = self.open.get(&job.id) == Some(&job.status);
+        let is_room = self.open.contains_key(&job.id) || self.open.len() < FOLLOWED;
+        if !is_known && is_room {
+            self.open.insert(job.id, job.status);
+            messages.push(ServerMessage::state(self.channel, &job, SystemClock.now()));
+        }
+        Ok(())
+    }
+}

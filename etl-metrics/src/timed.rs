@@ -12,9 +12,9 @@ use etl_core::contract::store::{
     StoredPipeline, Submitted, WaitingHook,
 };
 use etl_core::model::{
-    Commit, CredentialId, DeadLetter, FireRecord, Hint, HookRow, JobFilter, JobId, JobRecord,
-    JobStatus, LeaseRef, LogLine, NewJob, Page, PageRequest, PipelineId, PipelineRef, Schedule,
-    StepRecord, Verdict, WorkerId,
+    Commit, CredentialId, DeadLetter, FireRecord, Hint, HookRow, JobFigures, JobFilter, JobId,
+    JobRecord, JobStatus, LeaseRef, LogLine, NewJob, Page, PageRequest, PipelineId, PipelineRef,
+    Schedule, StepFigures, StepRecord, Timestamp, Verdict, WorkerId,
 };
 
 use crate::metrics::Metrics;
@@ -117,4 +117,6 @@ timed!(Journal {
 
 timed!(Figures {
     backlog(most: u64) -> u64;
+    job_figures(pipeline: Option<PipelineId>, from: Timestamp) -> JobFigures;
+    step_figures(connector: &str, from: Timestamp) -> StepFigures;
 });

@@ -7,6 +7,7 @@ mod change;
 mod error_class;
 mod event;
 mod fault;
+mod figures;
 mod ids;
 mod job;
 mod log_event;
@@ -30,6 +31,7 @@ pub use change::{Change, Commit, DeadLetter, HookRow, HookTarget, LeaseRef, Step
 pub use error_class::ErrorClass;
 pub use event::{Event, EventKind, LogLevel, LogLine};
 pub use fault::{Fault, nearest};
+pub use figures::{Durations, HourFigures, JobFigures, StepFigures};
 pub use ids::{
     ApiKeyId, CredentialId, Fence, JobId, PipelineId, SessionId, StepKey, UserId, WorkerId,
 };

@@ -16,9 +16,9 @@ use crate::contract::store::{
     StoreError, StoreErrorKind, StoredPipeline, Submitted, WaitingHook,
 };
 use crate::model::{
-    Commit, CredentialId, DeadLetter, FireRecord, Hint, HookRow, JobFilter, JobId, JobRecord,
-    JobStatus, LeaseRef, LogLine, NewJob, Page, PageRequest, PipelineId, PipelineRef, Schedule,
-    StepRecord, Verdict, WorkerId,
+    Commit, CredentialId, DeadLetter, FireRecord, Hint, HookRow, JobFigures, JobFilter, JobId,
+    JobRecord, JobStatus, LeaseRef, LogLine, NewJob, Page, PageRequest, PipelineId, PipelineRef,
+    Schedule, StepFigures, StepRecord, Timestamp, Verdict, WorkerId,
 };
 
 /// How one call goes wrong.
@@ -378,5 +378,19 @@ impl Journal for Flaky {
 impl Figures for Flaky {
     async fn backlog(&self, most: u64) -> Result<u64> {
         self.read("backlog", self.inner.backlog(most)).await
+    }
+
+    async fn job_figures(
+        &self,
+        pipeline: Option<PipelineId>,
+        from: Timestamp,
+    ) -> Result<JobFigures> {
+        let call = self.inner.job_figures(pipeline, from);
+        self.read("job_figures", call).await
+    }
+
+    async fn step_figures(&self, connector: &str, from: Timestamp) -> Result<StepFigures> {
+        let call = self.inner.step_figures(connector, from);
+        self.read("step_figures", call).await
     }
 }

@@ -244,6 +244,7 @@ macro_rules! __store_cases {
             }
             figures {
                 the_backlog_is_the_jobs_that_wait_up_to_a_number,
+                jobs_and_steps_are_counted_from_a_time_on,
             }
             journal {
                 lines_are_kept_in_order_and_numbered_by_job,

@@ -13,6 +13,7 @@ mod extract;
 mod jobs;
 mod limits;
 mod live;
+mod metrics;
 pub(crate) mod openapi;
 mod pipelines;
 mod problem;
@@ -130,6 +131,7 @@ fn routes() -> Vec<Route> {
         users::routes(),
         api_keys::routes(),
         audit::routes(),
+        metrics::routes(),
         openapi::routes(),
     ]
     .into_iter()

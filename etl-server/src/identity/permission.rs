@@ -21,6 +21,8 @@ pub(crate) enum Resource {
     Users,
     /// The audit log.
     Audit,
+    /// Figures of what was done.
+    Metrics,
 }
 
 /// What is done to it.
@@ -44,7 +46,7 @@ pub(crate) enum Action {
     Pause,
 }
 
-const RESOURCES: [Resource; 7] = [
+const RESOURCES: [Resource; 8] = [
     Resource::Pipelines,
     Resource::Jobs,
     Resource::Connectors,
@@ -52,6 +54,7 @@ const RESOURCES: [Resource; 7] = [
     Resource::Credentials,
     Resource::Users,
     Resource::Audit,
+    Resource::Metrics,
 ];
 const ACTIONS: [Action; 8] = [
     Action::Create,
@@ -88,7 +91,10 @@ impl Permission {
             (Resource::Schedules, Role::Admin) => &[Create, Read, Update, Delete, Pause],
             (Resource::Schedules, Role::Operator) => &[Read, Pause],
             (Resource::Pipelines | Resource::Jobs | Resource::Schedules, Role::Viewer)
-            | (Resource::Connectors, Role::Admin | Role::Operator | Role::Viewer)
+            | (
+                Resource::Connectors | Resource::Metrics,
+                Role::Admin | Role::Operator | Role::Viewer,
+            )
             | (Resource::Credentials, Role::Operator)
             | (Resource::Audit, Role::Admin) => &[Read],
             (Resource::Credentials | Resource::Users, Role::Admin) => {
@@ -118,6 +124,7 @@ impl fmt::Display for Permission {
             Resource::Schedules => "schedules",
             Resource::Credentials => "credentials",
             Resource::Audit => "audit",
+            Resource::Metrics => "metrics",
             Resource::Users => "users",
         };
         let action = match self.action {
@@ -164,6 +171,7 @@ mod tests {
             ),
             (Resource::Users, "create read update delete", "", ""),
             (Resource::Audit, "read", "", ""),
+            (Resource::Metrics, "read", "read", "read"),
         ] {
             for (role, expected) in [
                 (Role::Admin, admin),

@@ -17,9 +17,9 @@ use crate::contract::store::{
 };
 use crate::memory::MemoryStore;
 use crate::model::{
-    Change, Commit, CredentialId, DeadLetter, Fence, FireRecord, Hint, HookRow, JobFilter, JobId,
-    JobRecord, JobStatus, LeaseRef, LogLine, NewJob, OnLimit, Page, PageRequest, PipelineId,
-    PipelineRef, Schedule, StepRecord, Timestamp, Verdict, WorkerId,
+    Change, Commit, CredentialId, DeadLetter, Fence, FireRecord, Hint, HookRow, JobFigures,
+    JobFilter, JobId, JobRecord, JobStatus, LeaseRef, LogLine, NewJob, OnLimit, Page, PageRequest,
+    PipelineId, PipelineRef, Schedule, StepFigures, StepRecord, Timestamp, Verdict, WorkerId,
 };
 
 #[derive(Debug)]
@@ -448,5 +448,17 @@ impl Journal for Planted {
 impl Figures for Planted {
     async fn backlog(&self, most: u64) -> Result<u64> {
         self.inner.backlog(most).await
+    }
+
+    async fn job_figures(
+        &self,
+        pipeline: Option<PipelineId>,
+        from: Timestamp,
+    ) -> Result<JobFigures> {
+        self.inner.job_figures(pipeline, from).await
+    }
+
+    async fn step_figures(&self, connector: &str, from: Timestamp) -> Result<StepFigures> {
+        self.inner.step_figures(connector, from).await
     }
 }

@@ -431,3 +431,50 @@ async fn a_schedule_is_given_changed_paused_and_taken_away() {
         .await;
     assert_eq!(pipeline.body["schedule"], Value::Null);
 }
+
+#[tokio::test]
+async fn figures_tell_what_became_of_jobs() {
+    let api = an_api(ByName);
+    let id = a_pipeline(&api, "daily").await;
+    let path = format!("/pipelines/{id}/execute");
+    for _ in 0..3 {
+        api.tell(("POST", &path), "admin", &[], &Value::Null).await;
+    }
+    let jobs = api.ask("GET", "/api/v1/jobs?limit=1", "admin").await;
+    let job = jobs.body["items"][0]["id"].as_str().unwrap();
+    api.ask("POST", &format!("/api/v1/jobs/{job}/cancel"), "admin")
+        .await;
+    for path in [
+        "/metrics/summary?hours=1",
+        &format!("/metrics/pipelines/{id}"),
+    ] {
+        let figures = api.tell(("GET", path), "viewer", &[], &Value::Null).await;
+        assert_eq!(figures.status, 200, "{}", figures.body);
+        assert_eq!(
+            figures.body["jobs_by_status"],
+            json!({ "pending": 2, "cancelled": 1 })
+        );
+        assert_eq!(
+            (&figures.body["jobs_total"], &figures.body["success_rate"]),
+            (&json!(3), &json!(0.0))
+        );
+    }
+    let steps = api
+        .ask("GET", "/api/v1/metrics/connectors/sleep", "viewer")
+        .await;
+    assert_eq!(
+        (&steps.body["steps_total"], &steps.body["success_rate"]),
+        (&json!(6), &Value::Null)
+    );
+    for (path, status) in [
+        ("/api/v1/metrics/connectors/nothing", 404),
+        (
+            "/api/v1/metrics/pipelines/01a21b80-b824-760a-8dcc-93f8d60dd14f",
+            404,
+        ),
+        ("/api/v1/metrics/summary?hours=0", 400),
+        ("/api/v1/metrics/summary?hours=721", 400),
+    ] {
+        api.ask("GET", path, "viewer").await.is_problem(status);
+    }
+}

@@ -11,8 +11,9 @@ use crate::contract::store::{
     SealedCredential, SettledHook, StoredPipeline, WaitingHook,
 };
 use crate::model::{
-    CredentialId, DeadLetter, FireRecord, HookRow, JobFilter, JobId, JobRecord, LogLine, Page,
-    PageRequest, PipelineId, PipelineRef, Schedule, StepRecord,
+    CredentialId, DeadLetter, FireRecord, HookRow, JobFigures, JobFilter, JobId, JobRecord,
+    LogLine, Page, PageRequest, PipelineId, PipelineRef, Schedule, StepFigures, StepRecord,
+    Timestamp,
 };
 
 #[deny(clippy::missing_trait_methods)]
@@ -217,5 +218,19 @@ impl Journal for SimStore {
 impl Figures for SimStore {
     async fn backlog(&self, most: u64) -> Result<u64> {
         self.call("backlog", self.sim.memory.backlog(most)).await
+    }
+
+    async fn job_figures(
+        &self,
+        pipeline: Option<PipelineId>,
+        from: Timestamp,
+    ) -> Result<JobFigures> {
+        let call = self.sim.memory.job_figures(pipeline, from);
+        self.call("job_figures", call).await
+    }
+
+    async fn step_figures(&self, connector: &str, from: Timestamp) -> Result<StepFigures> {
+        let call = self.sim.memory.step_figures(connector, from);
+        self.call("step_figures", call).await
     }
 }

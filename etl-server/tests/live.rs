@@ -17,7 +17,7 @@ use program::database::Database;
 use program::http::ask;
 use program::server::Server;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -50,6 +50,10 @@ fn a_job(address: &str, token: &str, name: &str, lines: u32) -> String {
     let script = format!(
         "import time\nfor n in range({lines}):\n    print('line', n, flush=True)\n    time.sleep(0.003)"
     );
+    a_script(address, token, name, &script)
+}
+
+fn a_script(address: &str, token: &str, name: &str, script: &str) -> String {
     let step = json!({ "name": "say", "connector_type": "command", "config": { "argv": ["python3", "-c", script] } });
     let document = json!({ "name": name, "steps": [step] });
     let made = ask(address, "POST", "/api/v1/pipelines", token, Some(&document));
@@ -225,7 +229,79 @@ async fn it_is_the_same_over_two_servers_of_one_database() {
         ["success", "success"],
         "{states:?}"
     );
+
+    // A ticket opens one socket, however many try at once and wherever.
+    let query = format!("?ticket={}", ticket(one, &token));
+    let tries = (0..20).map(|n| open(if n % 2 == 0 { one } else { other }, &query, &[]));
+    let opened = futures_util::future::join_all(tries).await;
+    let refused = opened.iter().filter_map(|one| one.as_ref().err());
+    assert!(refused.clone().all(|status| *status == 401), "{opened:?}");
+    assert_eq!(refused.count(), 19);
     database.drop().await;
+}
+
+/// A socket of a client that has little room for what it does not read.
+async fn narrow(address: &str, token: &str) -> Socket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let stream = socket.connect(address.parse().unwrap()).await.unwrap();
+    let url = format!("ws://{address}/api/v1/ws?ticket={}", ticket(address, token));
+    let (socket, _) = tokio_tungstenite::client_async(url, MaybeTlsStream::Plain(stream))
+        .await
+        .unwrap();
+    socket
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_reads_too_slowly_is_cut_off_and_goes_on_where_they_were() {
+    let program = Program::new();
+    let server = Server::start(&program, &[], &[]).wait_until_up();
+    let address = server.address();
+    let token = user(&program, &address, ANA, "admin", &[]);
+    let script = "for n in range(4000):\n    print(n, 'x' * 3000)";
+    let job = a_script(&address, &token, "long", script);
+    let path = format!("/api/v1/jobs/{job}");
+    program::wait_until("the job's end", || {
+        ask(&address, "GET", &path, &token, None).body["status"] == "success"
+    });
+    let subscribe = |seq: u64| json!({ "type": "subscribe", "channel": format!("job:{job}"), "after_seq": seq });
+
+    let mut slow = narrow(&address, &token).await;
+    say(&mut slow, subscribe(0)).await;
+    let log = server.log();
+    program::wait_until("the end of patience", || {
+        program::lines(log)
+            .iter()
+            .any(|line| line.contains("too slow"))
+    });
+    let mut seen = Vec::new();
+    let reason = loop {
+        match timeout(PATIENCE, slow.next()).await.unwrap().unwrap() {
+            Ok(Message::Text(text)) => {
+                let message: Value = serde_json::from_str(&text).unwrap();
+                seen.push(message["seq"].as_u64().unwrap());
+            }
+            Ok(Message::Close(Some(frame))) => break frame.reason.to_string(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let last = *seen.last().unwrap();
+    assert!(
+        reason.ends_with(&format!("after_seq {last}")),
+        "{last}: {reason}"
+    );
+    assert!(last < 4000, "{last}");
+
+    let mut quick = with_ticket(&address, &token).await;
+    say(&mut quick, subscribe(last)).await;
+    loop {
+        let message = next(&mut quick).await.unwrap();
+        seen.push(message["seq"].as_u64().unwrap());
+        if message["type"] == "complete" {
+            break;
+        }
+    }
+    assert_eq!(seen, (1..=4004).collect::<Vec<u64>>());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -374,7 +450,7 @@ async fn who_may_not_watch_does_not() {
     let refused = open(&address, "", &[("authorization", &bearer)]).await;
     assert_eq!(refused.unwrap_err(), 403);
 
-    // Whoever may is told that they may no more: the session ends, the user is switched off, the key goes.
+    // Whoever may is told that they may no more: the key goes, the session ends, the user is removed.
     let own = [("origin", &*format!("http://{address}"))];
     let query = format!("?ticket={}", ticket(&address, &bia));
     let mut of_session = open(&address, &query, &own).await.unwrap();
@@ -400,6 +476,22 @@ async fn who_may_not_watch_does_not() {
         204
     );
     assert_eq!(next(&mut of_session).await, Err(4401));
+
+    let bia = login(&address, "bia@example.org");
+    let mut of_user = with_ticket(&address, &bia).await;
+    say(
+        &mut of_user,
+        json!({ "type": "subscribe", "channel": "global" }),
+    )
+    .await;
+    let users = ask(&address, "GET", "/api/v1/users", &ana, None).body;
+    let all = users["items"].as_array().unwrap();
+    let of_bia = all.iter().find(|one| one["email"] == "bia@example.org");
+    let path = format!("/api/v1/users/{}", of_bia.unwrap()["id"].as_str().unwrap());
+    assert_eq!(ask(&address, "DELETE", &path, &ana, None).status, 204);
+    let since = std::time::Instant::now();
+    assert_eq!(next(&mut of_user).await, Err(4401));
+    assert!(since.elapsed() < Duration::from_secs(5));
 
     // A server that stops says so.
     let mut stays = with_ticket(&address, &ana).await;
@@ -444,6 +536,13 @@ fn a_stream_tells_a_job_to_its_end_and_goes_on_after_the_last_event() {
     assert!(all.contains("event: complete"));
     let rest = stream(&address, &path, &token, "last-event-id: 200\r\n");
     assert_eq!(ids(&rest), [201, 202, 203, 204]);
+    // Who has seen the end waits for nothing.
+    for last in [204, 205] {
+        let head = format!("last-event-id: {last}\r\n");
+        let nothing = stream(&address, &path, &token, &head);
+        assert!(nothing.starts_with("HTTP/1.1 200"), "{nothing}");
+        assert!(ids(&nothing).is_empty(), "{nothing}");
+    }
     let nothing = "/api/v1/jobs/01a21b80-b824-760a-8dcc-93f8d60dd14f/events";
     assert!(stream(&address, nothing, &token, "").starts_with("HTTP/1.1 404"));
     assert!(stream(&address, &path, "nobody", "").starts_with("HTTP/1.1 401"));

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long something is known.
-pub(super) const MOMENT: Duration = Duration::from_secs(5);
+/// How long something is known. Whoever watches is looked at each second, so that what was taken from somebody counts for at most five.
+pub(super) const MOMENT: Duration = Duration::from_secs(4);
 /// How many things are.
 const MOST: usize = 10_000;
 

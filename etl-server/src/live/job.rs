@@ -20,6 +20,8 @@ pub(super) struct JobFeed {
     pipeline: PipelineId,
     /// The last line that was told.
     after: u64,
+    /// The last line that there was when this was opened, if the job had ended by then.
+    ended_by: Option<u64>,
     /// Whether its end was told: what comes after is only told of by the bus.
     pub(super) has_ended: bool,
 }
@@ -39,6 +41,7 @@ impl JobFeed {
             job,
             pipeline: record.pipeline_id,
             after: after_seq.map_or(record.log_last_seq, |seq| seq.min(record.log_last_seq)),
+            ended_by: record.status.is_terminal().then_some(record.log_last_seq),
             has_ended: after_seq.is_none() && record.status.is_terminal(),
         };
         let channel = Channel::Job(job);
@@ -53,35 +56,61 @@ impl JobFeed {
         Ok(Some((feed, first)))
     }
 
-    /// What has been told of the job since, in order, and whether that is all there is.
+    /// What has been told of the job since, in order, and whether that is all there is. A failure leaves the place where it was.
     pub(super) async fn read(&mut self, store: &dyn Store) -> Result<(Vec<ServerMessage>, bool)> {
         let lines = store.lines(self.job, self.after, LINES).await?;
         let is_all = lines.len() < LINES;
+        let (mut after, mut has_ended) = (self.after, self.has_ended);
         let mut messages = Vec::with_capacity(lines.len());
         for line in lines {
-            if line.seq > self.after + 1 {
-                // They were dropped after they had been archived.
-                let message = format!(
-                    "lines {} to {} are in the archive alone: GET /api/v1/jobs/{}/logs?after_seq={}",
-                    self.after + 1,
-                    line.seq - 1,
-                    self.job,
-                    self.after
-                );
-                let channel = Channel::Job(self.job).to_string();
-                messages.push(ServerMessage::error(&channel, message, line.timestamp));
+            if line.seq > after + 1 {
+                messages.push(self.archived(after, line.seq - 1));
             }
-            self.after = line.seq;
+            after = line.seq;
             let summary = match line.event() {
                 Some(event) if is_end(event) => {
-                    self.has_ended = true;
+                    has_ended = true;
                     Some(self.summary_of(store, &line).await?)
                 }
                 _ => None,
             };
             messages.push(ServerMessage::line(self.pipeline, line, summary));
         }
+        if let Some(last) = self.ended_by
+            && is_all
+            && !has_ended
+        {
+            // The line that tells the end was seen before, or is in the archive.
+            if after < last {
+                messages.push(self.archived(after, last));
+                messages.extend(self.end(store).await?);
+                after = last;
+            }
+            has_ended = true;
+        }
+        (self.after, self.has_ended) = (after, has_ended);
         Ok((messages, is_all))
+    }
+
+    /// That lines were dropped after they had been archived.
+    fn archived(&self, after: u64, last: u64) -> ServerMessage {
+        let message = format!(
+            "lines {} to {last} are in the archive alone: GET /api/v1/jobs/{}/logs?after_seq={after}",
+            after + 1,
+            self.job,
+        );
+        let channel = Channel::Job(self.job).to_string();
+        ServerMessage::error(&channel, message, SystemClock.now())
+    }
+
+    /// The end, as the job's record has it.
+    async fn end(&self, store: &dyn Store) -> Result<Option<ServerMessage>> {
+        let Some(record) = store.job(self.job).await? else {
+            return Ok(None);
+        };
+        let summary = summary(store, &record).await?;
+        let channel = Channel::Job(self.job);
+        Ok(Some(ServerMessage::end(channel, &record, summary)))
     }
 
     /// How far a step of this job is.

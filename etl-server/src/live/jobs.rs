@@ -53,17 +53,21 @@ impl JobsFeed {
             ended: HashSet::new(),
             ended_in_order: VecDeque::new(),
         };
-        let filter = JobFilter {
-            status: vec![JobStatus::Pending, JobStatus::Queued, JobStatus::Running],
-            ..feed.filter()
-        };
-        let jobs = store.jobs(&filter, &PageRequest::first(FOLLOWED)).await?;
         let mut first = Vec::new();
-        // The oldest first, as they came.
-        for job in jobs.items.into_iter().rev() {
+        for job in feed.on_their_way(store).await? {
             feed.take(store, job, &mut first).await?;
         }
         Ok(Some((feed, first)))
+    }
+
+    /// The newest jobs that have not ended; the oldest of them first, as they came.
+    async fn on_their_way(&self, store: &dyn Store) -> Result<Vec<JobRecord>> {
+        let filter = JobFilter {
+            status: vec![JobStatus::Pending, JobStatus::Queued, JobStatus::Running],
+            ..self.filter()
+        };
+        let jobs = store.jobs(&filter, &PageRequest::first(FOLLOWED)).await?;
+        Ok(jobs.items.into_iter().rev().collect())
     }
 
     fn filter(&self) -> JobFilter {
@@ -73,40 +77,47 @@ impl JobsFeed {
         }
     }
 
-    /// What this job has become.
+    /// Adds what this job has become to the messages.
     pub(super) async fn look_at(
         &mut self,
         store: &dyn Store,
         job: JobId,
-    ) -> Result<Vec<ServerMessage>> {
-        let mut messages = Vec::new();
+        messages: &mut Vec<ServerMessage>,
+    ) -> Result<()> {
         if self.ended.contains(&job) {
-            return Ok(messages);
+            return Ok(());
         }
         match store.job(job).await? {
-            Some(job) => self.take(store, job, &mut messages).await?,
+            Some(job) => self.take(store, job, messages).await?,
             None => {
                 self.open.remove(&job);
             }
         }
-        Ok(messages)
+        Ok(())
     }
 
-    /// What all that are followed have become, and which have come.
-    pub(super) async fn look_at_all(&mut self, store: &dyn Store) -> Result<Vec<ServerMessage>> {
-        let mut messages = Vec::new();
-        let known: Vec<JobId> = self.open.keys().copied().collect();
-        for job in known {
-            messages.extend(self.look_at(store, job).await?);
+    /// Adds what all that are followed have become, and which have come. What was added before a failure holds.
+    pub(super) async fn look_at_all(
+        &mut self,
+        store: &dyn Store,
+        messages: &mut Vec<ServerMessage>,
+    ) -> Result<()> {
+        let mut left: HashSet<JobId> = self.open.keys().copied().collect();
+        for job in self.on_their_way(store).await? {
+            left.remove(&job.id);
+            self.take(store, job, messages).await?;
+        }
+        for job in left {
+            self.look_at(store, job, messages).await?;
         }
         let newest = PageRequest::first(NEWEST);
         let newest = store.jobs(&self.filter(), &newest).await?;
         for job in newest.items.into_iter().rev() {
             if job.created_at >= self.since {
-                self.take(store, job, &mut messages).await?;
+                self.take(store, job, messages).await?;
             }
         }
-        Ok(messages)
+        Ok(())
     }
 
     async fn take(
@@ -120,6 +131,7 @@ impl JobsFeed {
             return Ok(());
         }
         if job.status.is_terminal() {
+            let summary = summary(store, &job).await?;
             self.open.remove(&job.id);
             self.ended.insert(job.id);
             self.ended_in_order.push_back(job.id);
@@ -129,7 +141,6 @@ impl JobsFeed {
                 self.ended.remove(&oldest);
             }
             messages.push(ServerMessage::state(self.channel, &job, SystemClock.now()));
-            let summary = summary(store, &job).await?;
             messages.push(ServerMessage::end(self.channel, &job, summary));
             return Ok(());
         }

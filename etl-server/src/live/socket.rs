@@ -1,11 +1,12 @@
 //! A WebSocket: what its client may watch, and for how long.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
-use etl_core::contract::{Clock, StoreError};
+use etl_core::contract::Clock;
 use etl_core::runtime::SystemClock;
 use futures_util::stream::SplitSink;
 use futures_util::{SinkExt, StreamExt};
@@ -20,10 +21,11 @@ use crate::identity::{Action, Authenticate, Permission, Principal, Refused, Reso
 
 /// How many channels one connection may watch.
 const SUBSCRIPTIONS: usize = 50;
-/// How long a client may take nothing of what it is sent.
-const STALL: Duration = Duration::from_secs(10);
-/// How often a client is asked whether it is there; one that says nothing for twice as long is not.
-const PING_EVERY: Duration = Duration::from_secs(30);
+/// How long a client may take nothing of what it is sent. Less than what the listener allows, so that a client that is slow, and not
+/// gone, is still told why it is cut off.
+const STALL: Duration = Duration::from_secs(6);
+/// After how many ticks a client is asked whether it is there; one that says nothing for twice as long is not.
+const PING_EVERY: u64 = 30;
 /// How often is looked whether a client may still watch, and at jobs that nobody told of.
 const TICK: Duration = Duration::from_secs(1);
 /// After how many ticks jobs are looked at, and after how many lists of jobs are.
@@ -32,11 +34,16 @@ const LOOK_AT_JOBS: u64 = 5;
 /// How long it may not be known whether a client may still watch.
 const UNKNOWN: Duration = Duration::from_secs(10);
 
+/// How long a client that takes much is not asked again who it is.
+const KNOWN: Duration = Duration::from_secs(2);
+
 /// Why a connection ends: as RFC 6455, 7.4 has it, and 4401 and 4403 like the statuses of HTTP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum End {
-    /// It went away, or takes nothing.
+    /// It went away.
     Gone,
+    /// It took nothing of this message, after which it goes on, if it is a line of a job's log.
+    Slow(String, Option<u64>),
     Stopping,
     NoText,
     Internal,
@@ -49,6 +56,16 @@ impl End {
     fn frame(self) -> Option<CloseFrame> {
         let (code, reason) = match self {
             Self::Gone => return None,
+            Self::Slow(channel, seq) => {
+                let goes_on = match seq {
+                    Some(seq) => format!("too slow: subscribe to {channel} with after_seq {seq}"),
+                    None => "too slow: connect again, and subscribe with after_seq".to_owned(),
+                };
+                return Some(CloseFrame {
+                    code: 1008,
+                    reason: goes_on.into(),
+                });
+            }
             Self::Stopping => (
                 1001,
                 "the server stops: connect again, and subscribe with after_seq",
@@ -95,6 +112,10 @@ pub(crate) async fn talk(
         due: BTreeSet::new(),
     };
     let end = connection.run(&mut from).await;
+    if let End::Slow(channel, seq) = &end {
+        let user = connection.principal.user.to_string();
+        tracing::info!(user, channel, seq, "a watcher that is too slow is cut off");
+    }
     if let Some(frame) = end.frame() {
         let last = connection.to.send(Message::Close(Some(frame)));
         let _ = timeout(STALL, last).await;
@@ -124,12 +145,13 @@ impl Connection {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut tick = 0_u64;
-        let (mut heard, mut pinged) = (Instant::now(), Instant::now());
+        // Counted in ticks: while a client is sent much, nobody listens to it.
+        let (mut heard, mut pinged) = (0, 0);
         loop {
             let done = tokio::select! {
                 () = stop.cancelled() => return End::Stopping,
                 message = from.next() => {
-                    heard = Instant::now();
+                    heard = tick;
                     match message {
                         Some(Ok(Message::Text(text))) => self.asked(&text).await,
                         Some(Ok(Message::Binary(_))) => return End::NoText,
@@ -144,17 +166,18 @@ impl Connection {
                 },
                 _ = ticks.tick() => {
                     tick += 1;
-                    if heard.elapsed() > PING_EVERY * 2 {
+                    if tick - heard > PING_EVERY * 2 {
                         return End::Silent;
                     }
-                    if pinged.elapsed() > PING_EVERY {
-                        pinged = Instant::now();
+                    if tick - pinged >= PING_EVERY {
+                        pinged = tick;
                         if let Err(end) = self.send(Message::Ping(axum::body::Bytes::new())).await {
                             return end;
                         }
                     }
                     self.ticked(tick).await
                 }
+                () = ready(()), if !self.due.is_empty() => Ok(()),
             };
             let done = match done {
                 Ok(()) => self.read_on().await,
@@ -249,7 +272,7 @@ impl Connection {
                 for feed in self.feeds.values_mut() {
                     if let Feed::Jobs(feed) = feed {
                         // What can't be read now is found by the next look at all.
-                        messages.extend(feed.look_at(&*store, job).await.unwrap_or_default());
+                        let _ = feed.look_at(&*store, job, &mut messages).await;
                     }
                 }
                 self.tell(messages).await
@@ -309,25 +332,26 @@ impl Connection {
     /// Reads a part of whatever is due; what is left is read in the next round, so that a client that asks is heard in between.
     async fn read_on(&mut self) -> Result<(), End> {
         let store = Arc::clone(&self.live.store);
-        while let Some(channel) = self.due.pop_first() {
-            let read: Result<_, StoreError> = match self.feeds.get_mut(&channel) {
-                Some(Feed::Job(feed)) => feed.read(&*store).await,
+        for channel in std::mem::take(&mut self.due) {
+            let mut messages = Vec::new();
+            let is_all = match self.feeds.get_mut(&channel) {
+                Some(Feed::Job(feed)) => {
+                    // A store that can't be reached is asked again by the next tick.
+                    let Ok((read, is_all)) = feed.read(&*store).await else {
+                        continue;
+                    };
+                    messages = read;
+                    is_all
+                }
                 Some(Feed::Jobs(feed)) => {
-                    let looked = feed.look_at_all(&*store).await;
-                    looked.map(|messages| (messages, true))
+                    let _ = feed.look_at_all(&*store, &mut messages).await;
+                    true
                 }
                 None => continue,
-            };
-            // A store that can't be reached is asked again by the next tick.
-            let Ok((messages, is_all)) = read else {
-                continue;
             };
             self.tell(messages).await?;
             if !is_all {
                 self.due.insert(channel);
-            }
-            if self.live.stop.is_cancelled() {
-                return Err(End::Stopping);
             }
         }
         Ok(())
@@ -340,7 +364,17 @@ impl Connection {
 
     async fn tell(&mut self, messages: impl IntoIterator<Item = ServerMessage>) -> Result<(), End> {
         for message in messages {
-            self.send(Message::Text(message.text().into())).await?;
+            if self.live.stop.is_cancelled() {
+                return Err(End::Stopping);
+            }
+            if self.known_at.elapsed() > KNOWN {
+                self.check_rights().await?;
+            }
+            let text = Message::Text(message.text().into());
+            self.send(text).await.map_err(|end| match end {
+                End::Slow(..) => End::Slow(message.channel, message.seq),
+                end => end,
+            })?;
         }
         Ok(())
     }
@@ -349,7 +383,8 @@ impl Connection {
     async fn send(&mut self, message: Message) -> Result<(), End> {
         match timeout(STALL, self.to.send(message)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(End::Gone),
+            Ok(Err(_)) => Err(End::Gone),
+            Err(_) => Err(End::Slow(String::new(), None)),
         }
     }
 }

@@ -77,6 +77,9 @@ fn event(message: &ServerMessage) -> Event {
 impl Watcher {
     async fn next(&mut self) -> Option<ServerMessage> {
         loop {
+            if !self.may_watch().await {
+                return None;
+            }
             if let Some(message) = self.told.pop_front() {
                 return Some(message);
             }
@@ -87,7 +90,7 @@ impl Watcher {
                 self.is_all = is_all;
                 continue;
             }
-            if self.feed.has_ended || !self.may_watch().await {
+            if self.feed.has_ended {
                 return None;
             }
             self.wait().await?;

@@ -17,6 +17,7 @@ use program::database::Database;
 use program::http::ask;
 use program::server::Server;
 use serde_json::{Value, json};
+use sqlx::Connection;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -546,4 +547,33 @@ fn a_stream_tells_a_job_to_its_end_and_goes_on_after_the_last_event() {
     let nothing = "/api/v1/jobs/01a21b80-b824-760a-8dcc-93f8d60dd14f/events";
     assert!(stream(&address, nothing, &token, "").starts_with("HTTP/1.1 404"));
     assert!(stream(&address, &path, "nobody", "").starts_with("HTTP/1.1 401"));
+}
+
+#[tokio::test]
+async fn what_is_in_the_archive_alone_is_told_and_the_end_as_well() {
+    let program = Program::new();
+    let server = Server::start(&program, &[], &[]).wait_until_up();
+    let address = server.address();
+    let token = user(&program, &address, ANA, "admin", &[]);
+    let job = a_job(&address, &token, "talk", 3);
+    let path = format!("/api/v1/jobs/{job}/events?after_seq=0");
+    let all = stream(&address, &path, &token, "");
+    assert!(all.contains("event: complete"), "{all}");
+    let url = format!("sqlite://{}", program.path(".etl/etl.db").display());
+    let mut database = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    for (dropped, lines_left) in [(4, 3), (7, 0)] {
+        sqlx::query("DELETE FROM job_logs WHERE seq <= ?")
+            .bind(dropped)
+            .execute(&mut database)
+            .await
+            .unwrap();
+        let rest = stream(&address, &path, &token, "");
+        let told = format!("lines 1 to {dropped} are in the archive alone");
+        assert!(rest.contains(&told), "{rest}");
+        let ends = rest.matches("event: complete").count();
+        assert_eq!(ends, 1, "{rest}");
+        assert!(rest.contains("\"steps_success\":1"), "{rest}");
+        let ids = rest.matches("\nid: ").count();
+        assert_eq!(ids, if lines_left == 0 { 1 } else { lines_left }, "{rest}");
+    }
 }

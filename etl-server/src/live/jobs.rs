@@ -153,3 +153,126 @@ impl JobsFeed {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use etl_core::contract::store::{Catalog, JobStore, PutPipeline};
+    use etl_core::memory::MemoryStore;
+    use etl_core::model::{By, NewJob, PipelineRef, TriggerType};
+    use serde_json::json;
+    use std::sync::Arc;
+    use uuid::Uuid;
+
+    use super::*;
+
+    async fn a_pipeline(store: &MemoryStore, name: &str) -> NewJob {
+        let document = json!({ "name": name, "steps": [
+            { "name": "wait", "connector_type": "sleep", "config": { "seconds": 1 } },
+        ]});
+        let document: Arc<etl_core::model::Pipeline> =
+            Arc::new(serde_json::from_value(document).unwrap());
+        let put = PutPipeline {
+            document: Arc::clone(&document),
+            expected_version: None,
+            by: By::system(),
+        };
+        let pipeline: PipelineRef = store.put_pipeline(put).await.unwrap();
+        NewJob {
+            id: JobId(Uuid::now_v7()),
+            pipeline,
+            document,
+            trigger_type: TriggerType::Manual,
+            triggered_by: By::system(),
+            scheduled_for: None,
+            parameters: json!({}),
+            context: serde_json::Map::new(),
+            priority: 5,
+            max_active: None,
+            idempotency_key: None,
+            retry_of: None,
+            retry_attempt: 0,
+            taken_over: Vec::new(),
+        }
+    }
+
+    async fn submitted(store: &MemoryStore, job: &NewJob) -> JobId {
+        let id = JobId(Uuid::now_v7());
+        let job = NewJob { id, ..job.clone() };
+        store.submit(job).await.unwrap().job()
+    }
+
+    fn told(messages: &mut Vec<ServerMessage>) -> Vec<String> {
+        let told = messages.drain(..).map(|message| {
+            let message: serde_json::Value = serde_json::from_str(&message.text()).unwrap();
+            let part = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+            let payload = &message["payload"];
+            let job = part(&payload["job_id"]);
+            format!(
+                "{} {job} {}",
+                part(&message["type"]),
+                part(&payload["status"])
+            )
+        });
+        told.collect()
+    }
+
+    #[tokio::test]
+    async fn without_a_bus_what_became_of_every_job_is_told_once() {
+        let store = MemoryStore::new(Arc::new(SystemClock));
+        let ours = a_pipeline(&store, "ours").await;
+        let others = a_pipeline(&store, "others").await;
+        let before = submitted(&store, &ours).await;
+        let of_others = submitted(&store, &others).await;
+        let pipeline = Some(ours.pipeline.id);
+        let (mut feed, mut messages) = JobsFeed::open(&store, pipeline).await.unwrap().unwrap();
+        assert_eq!(told(&mut messages), [format!("status {before} pending")]);
+
+        // One comes, one comes and ends between two looks, and one that was there ends.
+        let comes = submitted(&store, &ours).await;
+        let passes = submitted(&store, &ours).await;
+        for job in [passes, before, of_others] {
+            store.cancel(job, "no more").await.unwrap();
+        }
+        feed.look_at_all(&store, &mut messages).await.unwrap();
+        let mut all = told(&mut messages);
+        all.sort();
+        let mut expected = vec![
+            format!("complete {before} cancelled"),
+            format!("complete {passes} cancelled"),
+            format!("status {before} cancelled"),
+            format!("status {comes} pending"),
+            format!("status {passes} cancelled"),
+        ];
+        expected.sort();
+        assert_eq!(all, expected);
+
+        feed.look_at_all(&store, &mut messages).await.unwrap();
+        for job in [before, comes, passes, of_others] {
+            feed.look_at(&store, job, &mut messages).await.unwrap();
+        }
+        assert_eq!(told(&mut messages), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn of_many_jobs_that_end_every_end_is_told() {
+        let store = MemoryStore::new(Arc::new(SystemClock));
+        let ours = a_pipeline(&store, "ours").await;
+        let (mut feed, mut messages) = JobsFeed::open(&store, None).await.unwrap().unwrap();
+        let mut jobs = Vec::new();
+        // More than are looked at as the newest.
+        for _ in 0..2 * NEWEST {
+            jobs.push(submitted(&store, &ours).await);
+        }
+        feed.look_at_all(&store, &mut messages).await.unwrap();
+        assert_eq!(told(&mut messages).len(), jobs.len());
+        for job in &jobs {
+            store.cancel(*job, "no more").await.unwrap();
+        }
+        feed.look_at_all(&store, &mut messages).await.unwrap();
+        let all = told(&mut messages);
+        for job in &jobs {
+            let end = format!("complete {job} cancelled");
+            assert_eq!(all.iter().filter(|one| **one == end).count(), 1, "{job}");
+        }
+    }
+}

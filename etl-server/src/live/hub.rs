@@ -4,10 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use etl_core::contract::store::Result;
 use etl_core::contract::{EventBus, Received, Store};
-use etl_core::model::{Event, EventKind, JobId, UserId};
-use tokio::sync::broadcast;
+use etl_core::model::{Event, EventKind, JobId, JobRecord, UserId};
+use tokio::sync::{OnceCell, broadcast};
 use tokio_util::sync::CancellationToken;
+
+use super::job::summary;
+use super::message::Summary;
 
 /// How many hints a watcher may be behind. One that is further behind looks at everything.
 const HINTS: usize = 1024;
@@ -23,11 +27,44 @@ pub(super) enum Hint {
     /// In the log of this job.
     Lines(JobId),
     /// In the log of this job, which is in another state now.
-    Moved(JobId),
+    Moved(Arc<Moved>),
     /// How far a step is: nothing remembers it.
     Progress(Arc<Event>),
     /// Anywhere.
     Anything,
+}
+
+/// A job that is in another state now. The first of all watchers who wants to know in which one reads it for all.
+#[derive(Debug)]
+pub(super) struct Moved {
+    pub(super) job: JobId,
+    found: OnceCell<Option<(JobRecord, Option<Summary>)>>,
+}
+
+impl Moved {
+    pub(super) fn new(job: JobId) -> Self {
+        let found = OnceCell::new();
+        Self { job, found }
+    }
+
+    /// The job as it was after the move or later, and what it came to if it has ended. `None` if it is gone.
+    pub(super) async fn found(
+        &self,
+        store: &dyn Store,
+    ) -> Result<Option<&(JobRecord, Option<Summary>)>> {
+        let find = async || {
+            let Some(job) = store.job(self.job).await? else {
+                return Ok(None);
+            };
+            let summary = if job.status.is_terminal() {
+                Some(summary(store, &job).await?)
+            } else {
+                None
+            };
+            Ok(Some((job, summary)))
+        };
+        self.found.get_or_try_init(find).await.map(Option::as_ref)
+    }
 }
 
 /// What live events come from.
@@ -120,7 +157,7 @@ async fn listen(events: Arc<dyn EventBus>, hints: broadcast::Sender<Hint>) {
                     Received::Missed(_) => Hint::Anything,
                     Received::Event(event) => match event.kind {
                         EventKind::Progress { .. } => Hint::Progress(Arc::new(event)),
-                        EventKind::Job { .. } => Hint::Moved(event.job_id),
+                        EventKind::Job { .. } => Hint::Moved(Arc::new(Moved::new(event.job_id))),
                         EventKind::Step { .. } | EventKind::Expanded { .. } | EventKind::Log(_) => {
                             Hint::Lines(event.job_id)
                         }

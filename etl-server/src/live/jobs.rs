@@ -8,8 +8,9 @@ use etl_core::contract::{Clock, Store};
 use etl_core::model::{JobFilter, JobId, JobRecord, JobStatus, PageRequest, PipelineId, Timestamp};
 use etl_core::runtime::SystemClock;
 
+use super::hub::Moved;
 use super::job::summary;
-use super::message::{Channel, ServerMessage};
+use super::message::{Channel, ServerMessage, Summary};
 
 /// How many jobs that are on their way are followed; of more, the newest.
 const FOLLOWED: usize = 500;
@@ -26,7 +27,8 @@ pub(super) struct JobsFeed {
     pipeline: Option<PipelineId>,
     pipeline_name: Option<String>,
     since: Timestamp,
-    open: HashMap<JobId, JobStatus>,
+    /// Which state was told of each, as of which line of its log.
+    open: HashMap<JobId, (JobStatus, u64)>,
     ended: HashSet<JobId>,
     ended_in_order: VecDeque<JobId>,
 }
@@ -55,7 +57,7 @@ impl JobsFeed {
         };
         let mut first = Vec::new();
         for job in feed.on_their_way(store).await? {
-            feed.take(store, job, &mut first).await?;
+            feed.take(store, &job, None, &mut first).await?;
         }
         Ok(Some((feed, first)))
     }
@@ -81,16 +83,16 @@ impl JobsFeed {
     pub(super) async fn look_at(
         &mut self,
         store: &dyn Store,
-        job: JobId,
+        moved: &Moved,
         messages: &mut Vec<ServerMessage>,
     ) -> Result<()> {
-        if self.ended.contains(&job) {
+        if self.ended.contains(&moved.job) {
             return Ok(());
         }
-        match store.job(job).await? {
-            Some(job) => self.take(store, job, messages).await?,
+        match moved.found(store).await? {
+            Some((job, summary)) => self.take(store, job, *summary, messages).await?,
             None => {
-                self.open.remove(&job);
+                self.open.remove(&moved.job);
             }
         }
         Ok(())
@@ -105,16 +107,16 @@ impl JobsFeed {
         let mut left: HashSet<JobId> = self.open.keys().copied().collect();
         for job in self.on_their_way(store).await? {
             left.remove(&job.id);
-            self.take(store, job, messages).await?;
+            self.take(store, &job, None, messages).await?;
         }
         for job in left {
-            self.look_at(store, job, messages).await?;
+            self.look_at(store, &Moved::new(job), messages).await?;
         }
         let newest = PageRequest::first(NEWEST);
         let newest = store.jobs(&self.filter(), &newest).await?;
         for job in newest.items.into_iter().rev() {
             if job.created_at >= self.since {
-                self.take(store, job, messages).await?;
+                self.take(store, &job, None, messages).await?;
             }
         }
         Ok(())
@@ -123,7 +125,8 @@ impl JobsFeed {
     async fn take(
         &mut self,
         store: &dyn Store,
-        job: JobRecord,
+        job: &JobRecord,
+        known: Option<Summary>,
         messages: &mut Vec<ServerMessage>,
     ) -> Result<()> {
         let is_ours = self.pipeline.is_none_or(|id| id == job.pipeline_id);
@@ -131,7 +134,10 @@ impl JobsFeed {
             return Ok(());
         }
         if job.status.is_terminal() {
-            let summary = summary(store, &job).await?;
+            let summary = match known {
+                Some(summary) => summary,
+                None => summary(store, job).await?,
+            };
             self.open.remove(&job.id);
             self.ended.insert(job.id);
             self.ended_in_order.push_back(job.id);
@@ -140,15 +146,20 @@ impl JobsFeed {
             {
                 self.ended.remove(&oldest);
             }
-            messages.push(ServerMessage::state(self.channel, &job, SystemClock.now()));
-            messages.push(ServerMessage::end(self.channel, &job, summary));
+            messages.push(ServerMessage::state(self.channel, job, SystemClock.now()));
+            messages.push(ServerMessage::end(self.channel, job, summary));
             return Ok(());
         }
-        let is_known = self.open.get(&job.id) == Some(&job.status);
-        let is_room = self.open.contains_key(&job.id) || self.open.len() < FOLLOWED;
-        if !is_known && is_room {
-            self.open.insert(job.id, job.status);
-            messages.push(ServerMessage::state(self.channel, &job, SystemClock.now()));
+        let told = self.open.get(&job.id).copied();
+        // What was read for all may be older than what was told here.
+        let is_old = told.is_some_and(|(_, seq)| seq > job.log_last_seq);
+        let is_room = told.is_some() || self.open.len() < FOLLOWED;
+        if is_old || !is_room {
+            return Ok(());
+        }
+        self.open.insert(job.id, (job.status, job.log_last_seq));
+        if told.is_none_or(|(status, _)| status != job.status) {
+            messages.push(ServerMessage::state(self.channel, job, SystemClock.now()));
         }
         Ok(())
     }
@@ -248,9 +259,34 @@ mod tests {
 
         feed.look_at_all(&store, &mut messages).await.unwrap();
         for job in [before, comes, passes, of_others] {
-            feed.look_at(&store, job, &mut messages).await.unwrap();
+            let moved = Moved::new(job);
+            feed.look_at(&store, &moved, &mut messages).await.unwrap();
         }
         assert_eq!(told(&mut messages), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn a_move_is_read_once_for_all_who_watch() {
+        let store = MemoryStore::new(Arc::new(SystemClock));
+        let ours = a_pipeline(&store, "ours").await;
+        let (mut one, _) = JobsFeed::open(&store, None).await.unwrap().unwrap();
+        let (mut other, _) = JobsFeed::open(&store, None).await.unwrap().unwrap();
+        let job = submitted(&store, &ours).await;
+        let moved = Moved::new(job);
+        let mut messages = Vec::new();
+        one.look_at(&store, &moved, &mut messages).await.unwrap();
+        assert_eq!(told(&mut messages), [format!("status {job} pending")]);
+
+        // Whoever comes to it later is told the same, and by the next move the rest.
+        store.cancel(job, "no more").await.unwrap();
+        other.look_at(&store, &moved, &mut messages).await.unwrap();
+        assert_eq!(told(&mut messages), [format!("status {job} pending")]);
+        let moved = Moved::new(job);
+        let end = ["status", "complete"].map(|kind| format!("{kind} {job} cancelled"));
+        for feed in [&mut one, &mut other] {
+            feed.look_at(&store, &moved, &mut messages).await.unwrap();
+            assert_eq!(told(&mut messages), end);
+        }
     }
 
     #[tokio::test]

@@ -265,14 +265,14 @@ impl Connection {
                 self.note(Channel::Job(job));
                 Ok(())
             }
-            Hint::Moved(job) => {
-                self.note(Channel::Job(job));
+            Hint::Moved(moved) => {
+                self.note(Channel::Job(moved.job));
                 let store = Arc::clone(&self.live.store);
                 let mut messages = Vec::new();
                 for feed in self.feeds.values_mut() {
                     if let Feed::Jobs(feed) = feed {
                         // What can't be read now is found by the next look at all.
-                        let _ = feed.look_at(&*store, job, &mut messages).await;
+                        let _ = feed.look_at(&*store, &moved, &mut messages).await;
                     }
                 }
                 self.tell(messages).await

@@ -113,7 +113,8 @@ impl Watcher {
             () = self.live.stop.cancelled() => return None,
             () = sleep(TICK) => self.is_all = false,
             hint = self.hints.recv() => match hint {
-                Ok(Hint::Lines(job) | Hint::Moved(job)) => self.is_all &= job != self.feed.job,
+                Ok(Hint::Lines(job)) => self.is_all &= job != self.feed.job,
+                Ok(Hint::Moved(moved)) => self.is_all &= moved.job != self.feed.job,
                 Ok(Hint::Progress(event)) => self.told.extend(self.feed.progress(&event)),
                 Ok(Hint::Anything) | Err(RecvError::Lagged(_)) => self.is_all = false,
                 Err(RecvError::Closed) => return None,

@@ -406,8 +406,11 @@ async fn the_state_comes_first_and_what_is_wrong_is_told() {
         }
     }
 
-    // Too much, and no text.
+    // As much as may be, too much, and no text.
     let mut large = with_ticket(&address, &token).await;
+    let message = Message::text("x".repeat(64 * 1024));
+    large.send(message).await.unwrap();
+    assert_eq!(next(&mut large).await.unwrap()["type"], "error");
     let message = Message::text("x".repeat(64 * 1024 + 1));
     let _ = large.send(message).await;
     assert!(next(&mut large).await.is_err());
@@ -503,6 +506,30 @@ async fn who_may_not_watch_does_not() {
     .await;
     server.signal(nix::sys::signal::Signal::SIGTERM);
     assert_eq!(next(&mut stays).await, Err(1001));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twenty_connections_are_one_users_and_the_place_of_one_that_ends_is_free() {
+    let program = Program::new();
+    let server = Server::start(&program, &[], &[]).wait_until_up();
+    let address = server.address();
+    let token = user(&program, &address, ANA, "admin", &[]);
+    let other = user(&program, &address, "bia@example.org", "viewer", &[]);
+    let bearer = format!("Bearer {token}");
+    let head = [("authorization", bearer.as_str())];
+    let mut sockets = Vec::new();
+    for _ in 0..20 {
+        sockets.push(open(&address, "", &head).await.unwrap());
+    }
+    assert_eq!(open(&address, "", &head).await.unwrap_err(), 503);
+    let _of_another = with_ticket(&address, &other).await;
+    sockets.pop().unwrap().close(None).await.unwrap();
+    let freed = async {
+        while open(&address, "", &head).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, freed).await.expect("no place is free");
 }
 
 /// Everything that a stream says until it ends.

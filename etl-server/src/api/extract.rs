@@ -128,12 +128,12 @@ fn matched(parts: &Parts) -> Result<Option<u64>, Problem> {
         (Some(_), Some(_)) => "",
     };
     let tag = only.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
-    // A tag that nobody was told is none of now.
-    let version = tag.and_then(|tag| tag.parse().ok());
+    let version = tag.filter(|tag| tag.bytes().all(|byte| byte.is_ascii_digit()));
+    let version = version.and_then(|tag| tag.parse().ok());
     version.map(Some).ok_or_else(|| {
         Problem::new(
-            StatusCode::PRECONDITION_FAILED,
-            "no version has this tag: read it again",
+            StatusCode::BAD_REQUEST,
+            "If-Match is one ETag as it was told: a number in quotes",
         )
     })
 }

@@ -71,9 +71,8 @@ pub(super) async fn list(
     State(api): State<Arc<Api>>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<Page<JobRecord>>, Problem> {
-    let words = wanted.status.as_deref().unwrap_or_default().split(',');
+    let words = wanted.status.iter().flat_map(|words| words.split(','));
     let status = words
-        .filter(|word| !word.is_empty())
         .filter_map(|word| parameter("status", Some(word)).transpose())
         .collect::<Result<Vec<JobStatus>, Problem>>()?;
     let filter = JobFilter {

@@ -24,6 +24,7 @@ use super::receive::LARGEST_BODY;
 use super::*;
 use crate::identity::{Keys, Kind, Resource};
 
+mod matrix;
 mod pipelines;
 mod secrets;
 mod sign_in;

@@ -233,11 +233,12 @@ impl Takes for MayMatch {
     fn take(operation: &mut Operation, _: &mut Shapes) {
         let shape = json!({
             "type": "string",
+            "pattern": r#"^"[0-9]{1,19}"$"#,
             "description": "The `ETag` of what is removed. Without it whatever is there goes.",
         });
         let parameter = parameter("header", "If-Match", false, shape);
         operation.parameters.push(parameter);
-        operation.refuses(&[StatusCode::PRECONDITION_FAILED]);
+        operation.refuses(&[StatusCode::BAD_REQUEST, StatusCode::PRECONDITION_FAILED]);
     }
 }
 
@@ -245,12 +246,14 @@ impl Takes for IfMatch {
     fn take(operation: &mut Operation, _: &mut Shapes) {
         let shape = json!({
             "type": "string",
+            "pattern": r#"^"[0-9]{1,19}"$"#,
             "description": "The `ETag` of what is changed.",
         });
         operation
             .parameters
             .push(parameter("header", "If-Match", true, shape));
         operation.refuses(&[
+            StatusCode::BAD_REQUEST,
             StatusCode::PRECONDITION_FAILED,
             StatusCode::PRECONDITION_REQUIRED,
         ]);

@@ -10,7 +10,7 @@ use super::*;
 use crate::identity::TokenKind;
 
 const PASSWORD: &str = "correct horse battery";
-const ANA: &str = "ana@example.org";
+pub(super) const ANA: &str = "ana@example.org";
 
 /// A clock that stands still until it is moved.
 #[derive(Debug)]
@@ -28,8 +28,8 @@ impl Clock for Moved {
     }
 }
 
-struct Scene {
-    asked: Asked,
+pub(super) struct Scene {
+    pub(super) asked: Asked,
     identity: Arc<Identity>,
     clock: Arc<Moved>,
 }
@@ -64,7 +64,7 @@ impl Scene {
     }
 
     /// With Ana as the first admin, and her tokens.
-    async fn with_ana() -> (Self, Value) {
+    pub(super) async fn with_ana() -> (Self, Value) {
         let scene = Self::new();
         let token = scene.identity.setup_token().await.unwrap().unwrap();
         let body = json!({ "token": token.expose(), "email": ANA, "password": PASSWORD });
@@ -73,7 +73,7 @@ impl Scene {
         (scene, answer.body)
     }
 
-    async fn send(
+    pub(super) async fn send(
         &self,
         method: &str,
         path: &str,
@@ -100,11 +100,11 @@ impl Scene {
         self.asked.send(request.body(body).unwrap()).await
     }
 
-    async fn get(&self, path: &str, token: &str) -> Answer {
+    pub(super) async fn get(&self, path: &str, token: &str) -> Answer {
         self.send("GET", path, token, &[], None).await
     }
 
-    async fn post(&self, path: &str, token: &str, body: &Value) -> Answer {
+    pub(super) async fn post(&self, path: &str, token: &str, body: &Value) -> Answer {
         self.send("POST", path, token, &[], Some(body)).await
     }
 
@@ -114,7 +114,7 @@ impl Scene {
     }
 
     /// Tokens of a sign-in that has to succeed.
-    async fn tokens(&self, email: &str) -> Value {
+    pub(super) async fn tokens(&self, email: &str) -> Value {
         let answer = self.login(email, PASSWORD).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
         answer.body
@@ -126,7 +126,7 @@ impl Scene {
     }
 
     /// A user, made by Ana. Gives the user and the tag.
-    async fn user(&self, ana: &Value, email: &str, role: &str) -> (Value, String) {
+    pub(super) async fn user(&self, ana: &Value, email: &str, role: &str) -> (Value, String) {
         let body = json!({ "email": email, "password": PASSWORD, "role": role });
         let answer = self.post("/users", access(ana), &body).await;
         assert_eq!(answer.status, 201, "{}", answer.body);
@@ -170,7 +170,7 @@ impl Scene {
     }
 }
 
-fn access(tokens: &Value) -> &str {
+pub(super) fn access(tokens: &Value) -> &str {
     tokens["access_token"].as_str().unwrap()
 }
 
@@ -492,10 +492,16 @@ async fn a_user_is_changed_by_whoever_knows_the_version() {
         }
     };
     put(vec![], edit.clone()).await.is_problem(428);
-    for stale in ["\"7\"", "1", "*", "W/\"1\"", "\"1\", \"2\""] {
-        put(vec![("if-match", stale.into())], edit.clone())
+    for (tag, status) in [
+        ("\"7\"", 412),
+        ("1", 400),
+        ("*", 400),
+        ("W/\"1\"", 400),
+        ("\"1\", \"2\"", 400),
+    ] {
+        put(vec![("if-match", tag.into())], edit.clone())
             .await
-            .is_problem(412);
+            .is_problem(status);
     }
     let mut with_id = edit.clone();
     with_id["id"] = json!(Uuid::nil());

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use etl_core::artifact::ArtifactStorage;
-use etl_core::contract::store::{Accounts, AuditLog};
+use etl_core::contract::store::{Accounts, AuditLog, LetterStore};
 use etl_core::contract::{Credentials, EventBus, Queue, Store, StoreErrorKind};
 use etl_core::memory::{MemoryEvents, MemoryQueue};
 use etl_core::registry::Registry;
@@ -85,6 +85,14 @@ impl OpenStore {
 
     /// Who did what.
     pub(crate) fn audit(&self) -> Arc<dyn AuditLog> {
+        match &self.handle {
+            Handle::Sqlite(store) => store.clone(),
+            Handle::Postgres(store) => store.clone(),
+        }
+    }
+
+    /// What failed for good.
+    pub(crate) fn letters(&self) -> Arc<dyn LetterStore> {
         match &self.handle {
             Handle::Sqlite(store) => store.clone(),
             Handle::Postgres(store) => store.clone(),

@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 
 use etl_core::model::Timestamp;
-use etl_store_sql::{AccountsSql, Arg, AuditSql, Result, SqlConn};
+use etl_store_sql::{AccountsSql, Arg, AuditSql, DeadLettersSql, Result, SqlConn};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{PgPool, Postgres};
 
 use crate::store::PostgresStore;
 use crate::writer::Tx;
-use crate::{accounts, audit};
+use crate::{accounts, audit, dead_letters};
 
 type Query = sqlx::query::Query<'static, Postgres, PgArguments>;
 
@@ -27,6 +27,7 @@ impl SqlConn for Tx<'_> {
     type Row = PgRow;
     const ACCOUNTS: &'static AccountsSql = &accounts::SQL;
     const AUDIT: &'static AuditSql = &audit::SQL;
+    const DEAD_LETTERS: &'static DeadLettersSql = &dead_letters::SQL;
 
     fn now(&self) -> Timestamp {
         self.now
@@ -52,6 +53,7 @@ impl SqlConn for Reading<'_> {
     type Row = PgRow;
     const ACCOUNTS: &'static AccountsSql = &accounts::SQL;
     const AUDIT: &'static AuditSql = &audit::SQL;
+    const DEAD_LETTERS: &'static DeadLettersSql = &dead_letters::SQL;
 
     fn now(&self) -> Timestamp {
         self.now

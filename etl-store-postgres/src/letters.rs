@@ -159,10 +159,11 @@ const KNOWN_HOOKS: &str = "
     WHERE job_id IN (SELECT v::uuid FROM jsonb_array_elements_text($1::jsonb) v)";
 
 const INSERT_LETTERS: &str = "
-    INSERT INTO dead_letters (job_id, order_index, item_index, step_name, attempts, error_class, error_message, created_at)
-    SELECT job, step, item, step_name, attempts, error_class, error_message, at
+    INSERT INTO dead_letters (
+        id, pipeline_id, job_id, order_index, item_index, step_name, attempts, error_class, error_message, created_at)
+    SELECT e.id, (SELECT pipeline_id FROM job_executions j WHERE j.id = job), job, step, item, step_name, attempts, error_class, error_message, at
     FROM jsonb_to_recordset($1::jsonb) AS e(
-        job uuid, step int, item int, step_name text, attempts bigint, error_class text, error_message text, at timestamptz)";
+        id uuid, job uuid, step int, item int, step_name text, attempts bigint, error_class text, error_message text, at timestamptz)";
 
 const INSERT_HOOKS: &str = "
     INSERT INTO job_hooks (job_id, position, kind, target, created_at)

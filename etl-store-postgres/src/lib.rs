@@ -9,6 +9,7 @@ mod commit;
 mod conn;
 mod connect;
 mod credentials;
+mod dead_letters;
 mod figures;
 mod journal;
 mod lease;

@@ -7,6 +7,7 @@ use etl_core::model::Timestamp;
 
 use crate::accounts::AccountsSql;
 use crate::audit::AuditSql;
+use crate::dead_letters::DeadLettersSql;
 use crate::fault::Result;
 use crate::rows::{Columns, count, time};
 
@@ -59,6 +60,8 @@ pub trait SqlConn: Send {
     const ACCOUNTS: &'static AccountsSql;
     /// The statements about the audit log.
     const AUDIT: &'static AuditSql;
+    /// The statements about settling dead letters.
+    const DEAD_LETTERS: &'static DeadLettersSql;
 
     /// The store's time.
     fn now(&self) -> Timestamp;

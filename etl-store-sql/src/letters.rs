@@ -3,6 +3,7 @@
 use etl_core::model::{DeadLetter, HookRow, HookTarget, JobId, PipelineRef, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use crate::fault::Result;
 use crate::rows::{Columns, item_column, json, parse_json, time, word};
@@ -10,6 +11,7 @@ use crate::rows::{Columns, item_column, json, parse_json, time, word};
 /// A row of `dead_letters`.
 #[derive(Debug, Clone, Serialize)]
 pub struct LetterRow {
+    id: Uuid,
     job: JobId,
     step: u32,
     item: i64,
@@ -24,6 +26,7 @@ impl LetterRow {
     /// The row of a letter that is written at `at`.
     pub fn new(job: JobId, letter: &DeadLetter, at: Timestamp) -> Self {
         Self {
+            id: letter.key.execution_id(job),
             job,
             step: letter.key.step,
             item: item_column(letter.key),

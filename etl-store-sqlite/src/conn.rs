@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 
 use etl_core::model::Timestamp;
-use etl_store_sql::{AccountsSql, Arg, AuditSql, Result, SqlConn};
+use etl_store_sql::{AccountsSql, Arg, AuditSql, DeadLettersSql, Result, SqlConn};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Sqlite, SqlitePool};
 
 use crate::store::SqliteStore;
 use crate::writer::Tx;
-use crate::{accounts, audit};
+use crate::{accounts, audit, dead_letters};
 
 type Query = sqlx::query::Query<'static, Sqlite, SqliteArguments>;
 
@@ -26,6 +26,7 @@ impl SqlConn for Tx<'_> {
     type Row = SqliteRow;
     const ACCOUNTS: &'static AccountsSql = &accounts::SQL;
     const AUDIT: &'static AuditSql = &audit::SQL;
+    const DEAD_LETTERS: &'static DeadLettersSql = &dead_letters::SQL;
 
     fn now(&self) -> Timestamp {
         self.now
@@ -51,6 +52,7 @@ impl SqlConn for Reading<'_> {
     type Row = SqliteRow;
     const ACCOUNTS: &'static AccountsSql = &accounts::SQL;
     const AUDIT: &'static AuditSql = &audit::SQL;
+    const DEAD_LETTERS: &'static DeadLettersSql = &dead_letters::SQL;
 
     fn now(&self) -> Timestamp {
         self.now

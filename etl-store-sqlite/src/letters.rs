@@ -151,8 +151,9 @@ pub(crate) const KNOWN_HOOKS: &str = "
     SELECT job_id, position FROM job_hooks WHERE job_id IN (SELECT value FROM jsonb_each(?1))";
 
 const INSERT_LETTERS: &str = "
-    INSERT INTO dead_letters (job_id, order_index, item_index, step_name, attempts, error_class, error_message, created_at)
-    SELECT value->>'job', value->>'step', value->>'item', value->>'step_name', value->>'attempts',
+    INSERT INTO dead_letters (
+        id, pipeline_id, job_id, order_index, item_index, step_name, attempts, error_class, error_message, created_at)
+    SELECT value->>'id', (SELECT pipeline_id FROM job_executions WHERE id = value->>'job'), value->>'job', value->>'step', value->>'item', value->>'step_name', value->>'attempts',
         value->>'error_class', value->>'error_message', value->>'at'
     FROM jsonb_each(?1)";
 

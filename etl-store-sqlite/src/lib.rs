@@ -8,6 +8,7 @@ mod columns;
 mod commit;
 mod conn;
 mod credentials;
+mod dead_letters;
 mod figures;
 mod journal;
 mod lease;

@@ -7,15 +7,15 @@ use etl_core::contract::store::{
     AdmitLogin, ChangeMfa, ClaimRequest, Claimed, CreateApiKey, CreateUser, CredentialWrite,
     EndSessions, FailToken, Fire, FireOutcome, Fired, ForgetEnded, LeaseState, LoginGate,
     LoginSucceeded, OpenSession, PutCredential, PutPipeline, PutToken, ReapRequest, RemoveUser,
-    Reseal, RevokeApiKey, RevokeSession, RotateToken, SealAudit, SettledHook, Submitted, TakeToken,
-    TokenRotation, UpdateUser, UserCreated, UserWrite,
+    Reseal, RevokeApiKey, RevokeSession, RotateToken, SealAudit, SettleLetter, SettledHook,
+    Submitted, TakeToken, TokenRotation, UpdateUser, UserCreated, UserWrite,
 };
 use etl_core::model::{
     ApiKey, Commit, JobId, JobStatus, LogLine, NewJob, OneTimeToken, PipelineRef, Session,
     Timestamp, TokenHash, User, Verdict,
 };
 use etl_store_sql::audit::Note;
-use etl_store_sql::{Fault, PutOff, Result, Transactor, accounts, audit};
+use etl_store_sql::{Fault, PutOff, Result, Transactor, accounts, audit, dead_letters};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 
@@ -76,6 +76,7 @@ etl_store_sql::requests! {
     tokens_taken: TakeToken => Option<OneTimeToken>, "take_token", accounts::take_token, |_| 1;
     tokens_failed: FailToken => Option<u32>, "fail_token", accounts::fail_token, |_| 1;
     ended: ForgetEnded => u64, "forget_ended", accounts::forget_ended, |_| 1;
+    letters_settled: SettleLetter => bool, "settle_letter", dead_letters::settle, |_| 1, noted;
     notes: Note => (), "note", audit::note, |_| 1;
     seals: SealAudit => bool, "seal", audit::seal, |seal| seal.rows.len();
     appends: Vec<LogLine> => (), "append", journal::append, Vec::len;

@@ -2,6 +2,7 @@
 //! has stood does the rest become true, which can't fail.
 
 use super::State;
+use super::letters::Buried;
 use super::row::JobRow;
 use super::step::Fan;
 use crate::contract::store::{Result, StoreError, StoreErrorKind};
@@ -69,7 +70,7 @@ impl State {
         undo.push((id, Undo::Seq(job.seq)));
         job.seq = commit.seq;
         for change in &commit.changes {
-            undo.push((id, claim_change(job, change)?));
+            undo.push((id, claim_change(job, change, commit.at)?));
         }
         Ok(Verdict::Applied)
     }
@@ -139,7 +140,7 @@ impl State {
 }
 
 /// Does the part of a change that may be refused.
-fn claim_change(job: &mut JobRow, change: &Change) -> Result<Undo, String> {
+fn claim_change(job: &mut JobRow, change: &Change, at: Timestamp) -> Result<Undo, String> {
     match change {
         Change::Job { to, .. } => {
             let from = job.status;
@@ -188,7 +189,7 @@ fn claim_change(job: &mut JobRow, change: &Change) -> Result<Undo, String> {
             if job.letters.contains_key(&key) {
                 return Err(format!("a second dead letter for step {key}"));
             }
-            job.letters.insert(key, letter.clone());
+            job.letters.insert(key, Buried::new(letter.clone(), at));
             Ok(Undo::Letter(key))
         }
         Change::Hook(hook) => {

@@ -101,7 +101,9 @@ impl Journal for MemoryStore {
     async fn dead_letters(&self, job: JobId) -> Result<Vec<DeadLetter>> {
         let (state, _) = self.lock();
         let job = state.jobs.get(&job);
-        Ok(job.map_or_else(Vec::new, |job| job.letters.values().cloned().collect()))
+        let letters = job.map(|job| job.letters.values());
+        let letters = letters.into_iter().flatten();
+        Ok(letters.map(|buried| buried.letter.clone()).collect())
     }
 
     async fn hooks(&self, job: JobId) -> Result<Vec<HookRow>> {

@@ -11,6 +11,7 @@ mod figures;
 mod hooks;
 mod jobs;
 mod journal;
+mod letters;
 mod line;
 mod queue;
 mod retention;

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::letters::Buried;
 use super::line::Place;
 use super::step::{Origin, StepRow, find, pending};
 use crate::model::{
-    By, DeadLetter, Fence, HookRow, JobId, JobRecord, JobSnapshot, JobStatus, LogLine, NewJob,
-    Pipeline, PipelineRef, StepKey, StepRecord, StepStatus, Timestamp, TriggerType, WorkerId,
+    By, Fence, HookRow, JobId, JobRecord, JobSnapshot, JobStatus, LogLine, NewJob, Pipeline,
+    PipelineRef, StepKey, StepRecord, StepStatus, Timestamp, TriggerType, WorkerId,
 };
 
 pub(super) struct JobRow {
@@ -47,7 +48,7 @@ pub(super) struct JobRow {
     pub(super) error_stack: Option<String>,
 
     pub(super) steps: Vec<StepRow>,
-    pub(super) letters: BTreeMap<StepKey, DeadLetter>,
+    pub(super) letters: BTreeMap<StepKey, Buried>,
     pub(super) hooks: BTreeMap<u32, HookRow>,
     /// The positions of those that are not settled.
     pub(super) open_hooks: BTreeSet<u32>,

@@ -10,6 +10,7 @@ mod fault;
 mod figures;
 mod ids;
 mod job;
+mod letter;
 mod log_event;
 mod page;
 mod pipeline;
@@ -39,6 +40,7 @@ pub use job::{
     By, Hint, JobFilter, JobRecord, JobSnapshot, NewJob, PipelineRef, StepRecord, StepSnapshot,
     TakenOver,
 };
+pub use letter::{LetterFilter, LetterRecord, LetterStatus};
 pub use log_event::LogEvent;
 pub use page::{Cursor, Page, PageRequest};
 pub use pipeline::{

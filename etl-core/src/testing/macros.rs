@@ -329,6 +329,11 @@ macro_rules! __audit_cases {
                 what_was_refused_is_not_noted,
                 every_kind_of_change_is_noted_and_no_secret,
             }
+            letters {
+                letters_are_listed_newest_first_in_pages_by_what_they_are_about,
+                requeueing_a_letter_settles_the_open_letters_of_its_job,
+                of_many_who_settle_a_letter_one_does,
+            }
             rows {
                 rows_are_listed_newest_first_in_pages_by_what_they_are_about,
                 rows_are_taken_into_the_chain_once_and_stay_as_they_are,

@@ -9,6 +9,7 @@ mod body;
 mod caller;
 mod connectors;
 mod credentials;
+mod dead_letters;
 mod extract;
 mod jobs;
 mod limits;
@@ -34,7 +35,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use etl_core::artifact::ArtifactStorage;
-use etl_core::contract::store::{Accounts, AuditLog};
+use etl_core::contract::store::{Accounts, AuditLog, LetterStore};
 use etl_core::contract::{Queue, Store, acting};
 use etl_core::model::{Actor, AuditEntry, Hint, JobId};
 use etl_core::registry::Registry;
@@ -76,6 +77,7 @@ pub(crate) struct Api {
     pub(crate) registry: Arc<Registry>,
     pub(crate) accounts: Arc<dyn Accounts>,
     pub(crate) audit: Arc<dyn AuditLog>,
+    pub(crate) letters: Arc<dyn LetterStore>,
     pub(crate) identity: Arc<Identity>,
     pub(crate) authenticate: Arc<dyn Authenticate>,
     pub(crate) limits: Limits,
@@ -123,6 +125,7 @@ fn routes() -> Vec<Route> {
     [
         pipelines::routes(),
         jobs::routes(),
+        dead_letters::routes(),
         live::routes(),
         schedules::routes(),
         connectors::routes(),

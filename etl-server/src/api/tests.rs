@@ -24,6 +24,7 @@ use super::receive::LARGEST_BODY;
 use super::*;
 use crate::identity::{Keys, Kind, Resource};
 
+mod dead_letters;
 mod matrix;
 mod pipelines;
 mod secrets;
@@ -118,6 +119,7 @@ fn an_api_over(store: Arc<MemoryStore>, identity: Arc<Identity>, folder: &Path) 
         registry: Arc::new(crate::deployment::registry()),
         accounts: store.clone(),
         audit: store.clone(),
+        letters: store.clone(),
         queue: Arc::new(MemoryQueue::new()),
         storage: ArtifactStorage::folder(folder).unwrap(),
         vault: a_vault(store.clone(), folder),

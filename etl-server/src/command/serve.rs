@@ -125,6 +125,7 @@ async fn serve(
             storage: deployment::artifacts(config)?,
             vault: deployment::vault(config, store)?,
             audit: store.audit(),
+            letters: store.letters(),
             registry: Arc::new(deployment::registry()),
             accounts: store.accounts(),
             identity: Arc::clone(identity),

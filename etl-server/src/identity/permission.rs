@@ -23,6 +23,8 @@ pub(crate) enum Resource {
     Audit,
     /// Figures of what was done.
     Metrics,
+    /// What failed for good.
+    DeadLetters,
 }
 
 /// What is done to it.
@@ -46,7 +48,7 @@ pub(crate) enum Action {
     Pause,
 }
 
-const RESOURCES: [Resource; 8] = [
+const RESOURCES: [Resource; 9] = [
     Resource::Pipelines,
     Resource::Jobs,
     Resource::Connectors,
@@ -55,6 +57,7 @@ const RESOURCES: [Resource; 8] = [
     Resource::Users,
     Resource::Audit,
     Resource::Metrics,
+    Resource::DeadLetters,
 ];
 const ACTIONS: [Action; 8] = [
     Action::Create,
@@ -90,7 +93,11 @@ impl Permission {
             (Resource::Jobs, Role::Operator) => &[Read, Cancel],
             (Resource::Schedules, Role::Admin) => &[Create, Read, Update, Delete, Pause],
             (Resource::Schedules, Role::Operator) => &[Read, Pause],
-            (Resource::Pipelines | Resource::Jobs | Resource::Schedules, Role::Viewer)
+            (Resource::DeadLetters, Role::Admin | Role::Operator) => &[Read, Update, Retry],
+            (
+                Resource::Pipelines | Resource::Jobs | Resource::Schedules | Resource::DeadLetters,
+                Role::Viewer,
+            )
             | (
                 Resource::Connectors | Resource::Metrics,
                 Role::Admin | Role::Operator | Role::Viewer,
@@ -125,6 +132,7 @@ impl fmt::Display for Permission {
             Resource::Credentials => "credentials",
             Resource::Audit => "audit",
             Resource::Metrics => "metrics",
+            Resource::DeadLetters => "dead_letters",
             Resource::Users => "users",
         };
         let action = match self.action {
@@ -172,6 +180,12 @@ mod tests {
             (Resource::Users, "create read update delete", "", ""),
             (Resource::Audit, "read", "", ""),
             (Resource::Metrics, "read", "read", "read"),
+            (
+                Resource::DeadLetters,
+                "read update retry",
+                "read update retry",
+                "read",
+            ),
         ] {
             for (role, expected) in [
                 (Role::Admin, admin),

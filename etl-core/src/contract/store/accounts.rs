@@ -121,9 +121,12 @@ pub trait Accounts: Send + Sync + fmt::Debug + 'static {
 
 /// What a server keeps: what runs its jobs, who may sign in, and who did what. Implemented for whatever has all the roles; never by
 /// hand.
-pub trait ServerStore: super::Store + Accounts + super::AuditLog {}
+pub trait ServerStore: super::Store + Accounts + super::AuditLog + super::LetterStore {}
 
-impl<T> ServerStore for T where T: super::Store + Accounts + super::AuditLog + ?Sized {}
+impl<T> ServerStore for T where
+    T: super::Store + Accounts + super::AuditLog + super::LetterStore + ?Sized
+{
+}
 
 /// Who is to be a user.
 #[derive(Clone, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::{
     ChangeMfa, CreateApiKey, CreateUser, CredentialWrite, EndSessions, OpenSession, PutCredential,
-    PutPipeline, RemoveUser, RevokeApiKey, RevokeSession, Submitted, UpdateUser, UserCreated,
-    UserWrite,
+    PutPipeline, RemoveUser, RevokeApiKey, RevokeSession, SettleLetter, Submitted, UpdateUser,
+    UserCreated, UserWrite,
 };
 use crate::model::{
     ApiKey, AuditEntry, JobId, JobStatus, MfaChange, NewJob, PipelineId, PipelineRef, Session, User,
@@ -144,6 +144,16 @@ impl Audited<Submitted> for NewJob {
             "pipeline": pipeline(&self.pipeline), "trigger_type": self.trigger_type, "retry_of": self.retry_of,
         });
         Some(AuditEntry::new("job.submit", "job", job).to(shown))
+    }
+}
+
+impl Audited<bool> for SettleLetter {
+    fn entry(&self, outcome: &bool) -> Option<AuditEntry> {
+        outcome.then(|| match self.retry {
+            None => AuditEntry::new("dead_letter.discard", "dead_letter", self.id),
+            Some(job) => AuditEntry::new("dead_letter.requeue", "dead_letter", self.id)
+                .to(json!({ "retry_job_id": job })),
+        })
     }
 }
 

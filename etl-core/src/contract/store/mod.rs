@@ -10,6 +10,7 @@ mod figures;
 mod hooks;
 mod jobs;
 mod journal;
+mod letters;
 mod retention;
 mod schedules;
 pub mod way;
@@ -29,6 +30,7 @@ pub use figures::Figures;
 pub use hooks::{HookStore, SettledHook, WaitingHook};
 pub use jobs::{ClaimRequest, Claimed, JobStore, LeaseState, ReapRequest, Submitted};
 pub use journal::Journal;
+pub use letters::{LetterStore, SettleLetter};
 pub use retention::RetentionStore;
 pub use schedules::{Due, Fire, FireOutcome, Fired, ScheduleStore};
 

@@ -1,6 +1,7 @@
 //! The audit suite. Each file is about one part of the contract, each function is one law of it.
 
 mod changes;
+mod letters;
 mod rows;
 
 use std::sync::Arc;

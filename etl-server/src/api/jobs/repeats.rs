@@ -104,7 +104,7 @@ pub(in crate::api) async fn retry(
     })
 }
 
-fn refused(error: EtlError) -> Problem {
+pub(in crate::api) fn refused(error: EtlError) -> Problem {
     match error {
         EtlError::NoSuchStep { .. } => {
             let hint = "`failed`, the name of a step, or null";

@@ -11,6 +11,7 @@ use etl_core::contract::store::{
 };
 use etl_core::model::{ApiKeyId, AuditFilter, PageRequest, PipelineId};
 
+use super::dead_letters::bury;
 use super::sign_in::{ANA, Scene, access};
 use super::*;
 use crate::identity::{Permission, TokenKind};
@@ -54,6 +55,10 @@ PUT    /schedules/{id}                          a
 DELETE /schedules/{id}                          a
 POST   /schedules/{id}/pause                    ao
 POST   /schedules/{id}/resume                   ao
+GET    /dead-letters                            aov
+GET    /dead-letters/{id}                       aov
+POST   /dead-letters/{id}/requeue               ao
+POST   /dead-letters/{id}/discard               ao
 GET    /metrics/summary                         aov
 GET    /metrics/pipelines/{id}                  aov
 GET    /metrics/connectors/{name}               aov
@@ -169,6 +174,15 @@ impl Stage {
                 Uuid::now_v7().to_string()
             } else {
                 job.to_string()
+            };
+        }
+        if path.contains("/dead-letters/") {
+            let job = self.scene.asked.a_job().await;
+            let letters = bury(&self.scene.asked, job, 1).await;
+            return if is_gone {
+                Uuid::now_v7().to_string()
+            } else {
+                letters[0].clone()
             };
         }
         if path.contains("/credentials/") {

@@ -31,6 +31,7 @@ pub(crate) fn ci() -> Result<()> {
         "cargo test --workspace --locked --doc --quiet",
         &[],
     )?;
+    stage("schemathesis", "scripts/schemathesis", &[])?;
     timed("simulation", || sim::many(0, sim::SEEDS))?;
     for example in EXAMPLES {
         stage(

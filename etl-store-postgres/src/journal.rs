@@ -260,53 +260,27 @@ pub(crate) fn job_list(
         None => vec![None],
         Some(some) => some.iter().map(Some).collect(),
     };
+    let arms: Vec<_> = statuses
+        .iter()
+        .flat_map(|status| pipelines.iter().map(move |pipeline| (*status, *pipeline)))
+        .collect();
+    if let [(status, pipeline)] = arms[..] {
+        // The one arm's rows are those of the answer: nothing is looked up again.
+        let mut query = QueryBuilder::new(concat!(
+            "SELECT ",
+            job_columns!(),
+            " FROM job_executions j JOIN pipelines p ON p.id = j.pipeline_id WHERE true"
+        ));
+        push_arm(&mut query, "j.", filter, (status, pipeline), before, limit);
+        return query;
+    }
     let mut query = QueryBuilder::new(concat!("SELECT ", job_columns!(), " FROM ("));
     let mut separator = "";
-    for (status, pipeline) in statuses
-        .iter()
-        .flat_map(|status| pipelines.iter().map(move |pipeline| (status, pipeline)))
-    {
-        query.push(separator);
-        query.push("(SELECT id FROM job_executions WHERE true");
-        if let Some(status) = status {
-            query.push(" AND status = ").push_bind(status.as_str());
-        }
-        if let Some(pipeline) = pipeline {
-            query
-                .push(" AND pipeline_id = ")
-                .push_bind((*pipeline).clone())
-                .push("::uuid");
-        }
-        if let Some(trigger_type) = filter.trigger_type {
-            query
-                .push(" AND trigger_type = ")
-                .push_bind(trigger_type.as_str());
-        }
-        if let Some(from) = filter.created_from {
-            query
-                .push(" AND created_at >= ")
-                .push_bind(time(from))
-                .push("::timestamptz");
-        }
-        if let Some(to) = filter.created_to {
-            query
-                .push(" AND created_at < ")
-                .push_bind(time(to))
-                .push("::timestamptz");
-        }
-        if let Some((at, id)) = before {
-            query
-                .push(" AND (created_at, id) < (")
-                .push_bind(at.clone());
-            query
-                .push("::timestamptz, ")
-                .push_bind(id.clone())
-                .push("::uuid)");
-        }
-        // As a number in the text: a plan for any number is one for a tenth of all jobs, which reads all of them.
+    for arm in arms {
         query
-            .push(" ORDER BY created_at DESC, id DESC LIMIT ")
-            .push(limit);
+            .push(separator)
+            .push("(SELECT id FROM job_executions WHERE true");
+        push_arm(&mut query, "", filter, arm, before, limit);
         query.push(")");
         separator = " UNION ALL ";
     }
@@ -318,6 +292,49 @@ pub(crate) fn job_list(
         .push(" ORDER BY j.created_at DESC, j.id DESC LIMIT ")
         .push(limit);
     query
+}
+
+/// What the jobs of an arm have to be, and their order; `of` is before the names of their columns.
+fn push_arm(
+    query: &mut QueryBuilder<Postgres>,
+    of: &str,
+    filter: &JobFilter,
+    (status, pipeline): (Option<JobStatus>, Option<&String>),
+    before: Option<&(String, String)>,
+    limit: i64,
+) {
+    let and = |query: &mut QueryBuilder<Postgres>, term: &str, value: String, end: &str| {
+        query.push(format_args!(" AND {term}")).push_bind(value);
+        query.push(end);
+    };
+    if let Some(status) = status {
+        and(query, &format!("{of}status = "), status.as_str().into(), "");
+    }
+    if let Some(pipeline) = pipeline {
+        let term = format!("{of}pipeline_id = ");
+        and(query, &term, pipeline.clone(), "::uuid");
+    }
+    if let Some(trigger_type) = filter.trigger_type {
+        let term = format!("{of}trigger_type = ");
+        and(query, &term, trigger_type.as_str().into(), "");
+    }
+    if let Some(from) = filter.created_from {
+        let term = format!("{of}created_at >= ");
+        and(query, &term, time(from), "::timestamptz");
+    }
+    if let Some(to) = filter.created_to {
+        let term = format!("{of}created_at < ");
+        and(query, &term, time(to), "::timestamptz");
+    }
+    if let Some((at, id)) = before {
+        let term = format!("({of}created_at, {of}id) < (");
+        and(query, &term, at.clone(), "::timestamptz, ");
+        query.push_bind(id.clone()).push("::uuid)");
+    }
+    // As a number in the text: a plan for any number is one for a tenth of all jobs, which reads all of them.
+    query.push(format_args!(
+        " ORDER BY {of}created_at DESC, {of}id DESC LIMIT {limit}"
+    ));
 }
 
 /// The number of the last line of each job, for nobody else to give the next. It is in the row that is locked: one in another

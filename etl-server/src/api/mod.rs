@@ -69,8 +69,8 @@ const HINT_PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Api {
     pub(crate) store: Arc<dyn Store>,
-    /// Tells workers of new jobs.
-    pub(crate) queue: Arc<dyn Queue>,
+    /// Tells workers of new jobs; none where nobody would listen.
+    pub(crate) queue: Option<Arc<dyn Queue>>,
     /// Where artifacts and archived logs are.
     pub(crate) storage: ArtifactStorage,
     pub(crate) vault: Vault,
@@ -91,10 +91,9 @@ impl Api {
     /// Tells whoever may run new jobs at once, and does not wait for it: without it they find them when they next ask the store.
     fn tell_workers(&self, jobs: impl IntoIterator<Item = JobId>, priority: u8) {
         let hints: Vec<Hint> = jobs.into_iter().map(|job| Hint { job, priority }).collect();
-        if hints.is_empty() {
+        let Some(queue) = self.queue.clone().filter(|_| !hints.is_empty()) else {
             return;
-        }
-        let queue = Arc::clone(&self.queue);
+        };
         tokio::spawn(async move {
             let told = timeout(HINT_PATIENCE, queue.publish(&hints)).await;
             let problem = match told {

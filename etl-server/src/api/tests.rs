@@ -120,7 +120,7 @@ fn an_api_over(store: Arc<MemoryStore>, identity: Arc<Identity>, folder: &Path) 
         accounts: store.clone(),
         audit: store.clone(),
         letters: store.clone(),
-        queue: Arc::new(MemoryQueue::new()),
+        queue: Some(Arc::new(MemoryQueue::new())),
         storage: ArtifactStorage::folder(folder).unwrap(),
         vault: a_vault(store.clone(), folder),
         authenticate: identity.clone(),

@@ -121,7 +121,8 @@ async fn serve(
     if let Some(identity) = &identity {
         app = app.merge(api::router(Api {
             store: Arc::clone(store.store()),
-            queue: Arc::clone(&queue),
+            // Hints that stay in a process without a worker would only pile up.
+            queue: (roles.worker || deployment::has_workers(config)?).then(|| Arc::clone(&queue)),
             storage: deployment::artifacts(config)?,
             vault: deployment::vault(config, store)?,
             audit: store.audit(),

@@ -10,8 +10,8 @@ use crate::rows::Columns;
 /// Which of so many durations in order, from 1, are asked for: `n` and `total` are columns of a window over them. Nearest rank.
 pub const RANKS: &str = "n = (total + 1) / 2 OR n = (total * 95 + 99) / 100";
 
-/// Of rows that have the hour's beginning, a job status, how many, their rows and their bytes, by hour; of rows of [`durations`],
-/// and of [`errors`].
+/// Of rows that have the hour's beginning, a job status, how many, their rows and their bytes, by hour; of rows that have a
+/// duration, its number in order and how many there are; and of rows that have an error class and how many.
 pub fn job_figures<R: Columns>(hours: &[R], ranks: &[R], classes: &[R]) -> Result<JobFigures> {
     let mut figures = JobFigures {
         durations: durations(ranks)?,
@@ -35,8 +35,8 @@ pub fn job_figures<R: Columns>(hours: &[R], ranks: &[R], classes: &[R]) -> Resul
     Ok(figures)
 }
 
-/// Of rows that have a step status, how many, their attempts, their rows and their bytes; of rows of [`durations`], and of
-/// [`errors`].
+/// Of rows that have a step status, how many, their attempts, their rows and their bytes; and of rows as
+/// [`job_figures`] takes them.
 pub fn step_figures<R: Columns>(statuses: &[R], ranks: &[R], classes: &[R]) -> Result<StepFigures> {
     let mut figures = StepFigures {
         durations: durations(ranks)?,

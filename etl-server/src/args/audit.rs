@@ -16,7 +16,7 @@ pub(crate) enum AuditAction {
     /// each minute. Whatever was changed, removed or put in between is found, and so is an end that was cut off, if it was
     /// noted. Rows of the last seconds have no place in the chain yet. Exit status: 1 if something was found.
     ///
-    /// With `--json`: {"rows", "checkpoints", "unsealed", "faults": [TEXT]}.
+    /// With `--json`: {"rows", "checkpoints", "unsealed", "faults"}, the last a list of texts.
     Verify(VerifyArgs),
 }
 

@@ -5,7 +5,7 @@
 /// How much there has to be beside what is refused.
 const OWN: usize = 6;
 
-/// Words that everybody takes, as they are after [`plain`].
+/// Words that everybody takes, as they are after `plain` in `password`.
 const WORDS: &str = include_str!("common_words.txt");
 
 /// Rows that fingers and heads go along.
